@@ -1,0 +1,31 @@
+import type { TaskTemplate } from '../config.ts'
+
+/** Who an attestation proves (contract §2). */
+export interface Principal {
+  /** `<trust>:<sub>`, or the SPIFFE ID. */
+  id: string
+  kind: 'workload' | 'operator'
+  /** The trust source's name. */
+  trust: string
+  /** Attested claims, flattened to strings. */
+  tags: Record<string, string>
+  /** `<trust>/<claim>/<value>`. */
+  groups: string[]
+  attestation: Attestation
+  /** Set when an attestation of this source stands for one job only. */
+  template: TaskTemplate | null
+}
+
+/** What is kept of an attestation: enough to recognise it again, nothing that could be used. */
+export interface Attestation {
+  /** SHA-256, hex, of the token as presented. For logs. */
+  sha256: string
+  /**
+   * SHA-256, hex, of the trust source's name with `jti`, or without a `jti` of the decoded header and payload: the same
+   * however the token's base64 or its signature is spelled.
+   */
+  useKey: string
+  /** When it can no longer be accepted, clock skew included. Milliseconds since the epoch. */
+  acceptableUntil: number
+  reuse: 'any' | 'once'
+}
