@@ -30,8 +30,8 @@ CREATE UNIQUE INDEX tasks_open_name ON tasks (name_key) WHERE NOT templated AND 
 CREATE INDEX tasks_deadline ON tasks (deadline) WHERE state <> 'closed';
 CREATE INDEX tasks_silent ON tasks (silent_at) WHERE silent_at IS NOT NULL;
 CREATE INDEX tasks_closed ON tasks (closed_at) WHERE state = 'closed';
-CREATE INDEX tasks_principal ON tasks (sha256(convert_to(principal, 'UTF8')), id);
-CREATE INDEX tasks_ref ON tasks (sha256(convert_to(ref, 'UTF8')), id);
+CREATE INDEX tasks_principal ON tasks (hashtextextended(principal, 0), id);
+CREATE INDEX tasks_ref ON tasks (hashtextextended(ref, 0), id);
 
 -- A template's name stands for one task for ever. These rows are never deleted, so a name outlives its task's retention.
 CREATE TABLE task_names (

@@ -1,3 +1,18 @@
+import { dirname, resolve } from 'node:path'
+import { type Env, readEnvironment } from './config/environment.ts'
+import { ConfigError, type Fault, type Report } from './config/fault.ts'
+import { at, textAt } from './config/raw.ts'
+import { checkRules } from './config/rules.ts'
+import { defaultIssuer, settle } from './config/settle.ts'
+import { parseShape } from './config/shape.ts'
+import type { signingAlgs } from './config/signing-algs.ts'
+import { checkTrust } from './config/trust-rules.ts'
+import { parseYaml, readText } from './config/yaml-file.ts'
+
+export type { Env } from './config/environment.ts'
+export { ConfigError, type Fault } from './config/fault.ts'
+export { listeningOn } from './config/settle.ts'
+
 /** Everything in milliseconds unless its name says otherwise; paths are absolute. */
 export interface Config {
   /** `iss` of all that is signed, byte for byte as configured. */
@@ -30,7 +45,7 @@ export interface Config {
   limits: { principal: number | null; address: number | null }
 }
 
-export type SigningAlg = 'ES256' | 'ES384' | 'RS256' | 'PS256' | 'EdDSA'
+export type SigningAlg = (typeof signingAlgs)[number]
 
 export type TrustSource = OidcSource | SpiffeSource
 
@@ -64,4 +79,40 @@ export interface TaskTemplate {
   /** With `{claim}` placeholders, flattened names. */
   ref: string
   bind: string[]
+}
+
+export interface LoadedConfig extends Config {
+  /** Keys that were accepted and do nothing in this version. */
+  warnings: string[]
+}
+
+/**
+ * Reads hallpass.yaml (`$HALLPASS_CONFIG`, else `./hallpass.yaml`; absent, defaults) and the variables that override it.
+ * With `listen.port: 0` and no issuer, pass the result through `listeningOn` once the port is known.
+ * @throws ConfigError with every fault at once.
+ */
+export const loadConfig = ({ env, cwd }: { env: Env; cwd: string }): LoadedConfig => {
+  const faults: Fault[] = []
+  const report: Report = (path, message) => faults.push({ path, message })
+
+  const { file, raw } = readFile(env, cwd, report)
+  const base = dirname(file)
+  const environment = readEnvironment(env, report)
+  const shape = parseShape(raw, report)
+  const port = environment.port.value ?? at(raw, 'listen', 'port') ?? 8420
+  checkRules(raw, { base, environment, port, report })
+  checkTrust(raw, textAt(raw, 'issuer') ?? (port === 0 ? null : defaultIssuer(Number(port))), report)
+
+  if (shape === undefined || faults.length > 0) throw new ConfigError(faults)
+  return settle(shape, { base, environment })
+}
+
+/** The file's path, there or not, since relative paths start from its folder; and what it says, `{}` where it says nothing. */
+const readFile = (env: Env, cwd: string, report: Report): { file: string; raw: unknown } => {
+  const named = env.HALLPASS_CONFIG
+  if (named === '') report('$HALLPASS_CONFIG', 'is set, but empty')
+  const file = resolve(cwd, named || 'hallpass.yaml')
+  const text = readText(file, report)
+  if (text === null && named) report('$HALLPASS_CONFIG', 'names a file that is not there')
+  return { file, raw: text == null ? {} : (parseYaml(text, report) ?? {}) }
 }

@@ -28,6 +28,12 @@ export const errorCodes = [
 
 export type ErrorCode = (typeof errorCodes)[number]
 
+/** Codes as the outside meets them: two that OAuth's `error` tells apart are both `malformed` there (contract §4). */
+export type PublicCode = Exclude<ErrorCode, 'unsupported_grant_type' | 'invalid_target'>
+
+export const publicCode = (code: ErrorCode): PublicCode =>
+  code === 'unsupported_grant_type' || code === 'invalid_target' ? 'malformed' : code
+
 export interface ErrorOptions {
   /** What really happened: for the log, never for the caller. */
   cause?: unknown

@@ -1,0 +1,250 @@
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Express } from 'express'
+import type { Logger } from 'pino'
+import { createAttestor } from './attest/attestor.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { type Config, listeningOn } from './config.ts'
+import { decide } from './decide/decide.ts'
+import { createPolicyStore } from './decide/policy-store.ts'
+import { loadContract } from './http/contract.ts'
+import type { HttpDeps } from './http/deps.ts'
+import { createLimits } from './http/limits.ts'
+import { createHttp } from './http/server.ts'
+import { keyTimes } from './mint/key-schedule.ts'
+import { openKeyring } from './mint/keyring.ts'
+import type { Asker } from './observe/asker.ts'
+import { createMetrics, type Metrics } from './observe/metrics.ts'
+import { unprovenRefusals } from './observe/unproven.ts'
+import { createSweeper } from './revoke/sweeper.ts'
+import { loadMasterKey } from './secrets/master-key.ts'
+import { credentialReader } from './store/credentials.ts'
+import { type Database, openDatabase, ping } from './store/database.ts'
+import type { DecisionRow } from './store/decision-row.ts'
+import { decisionWriter } from './store/decisions.ts'
+import { startEmbeddedPostgres } from './store/embedded/embedded-postgres.ts'
+import { migrate } from './store/migrate.ts'
+import { reserver } from './store/reserve.ts'
+import { consumeUses } from './store/uses.ts'
+
+/** A running broker. */
+export interface Broker {
+  config: Config
+  /** Where it listens. */
+  url: string
+  metricsUrl: string | null
+  /** One round of the sweeper, now. */
+  sweep(): Promise<void>
+  /** Answers what is under way, then stops everything that `startBroker` started. */
+  close(): Promise<void>
+}
+
+export interface BrokerOptions {
+  log: Logger
+  clock?: Clock
+  /** Whether the sweeper runs by itself. Default: yes. */
+  sweeps?: boolean
+}
+
+/** Joins the parts and opens the doors. Whatever was started is stopped again when something fails. Throws what its parts throw. */
+export async function startBroker(given: Config, options: BrokerOptions): Promise<Broker> {
+  const stops: (() => Promise<unknown> | unknown)[] = []
+  const close = async () => {
+    for (const stop of stops.splice(0).reverse()) await stop()
+  }
+  try {
+    return { ...(await start(given, options, stops)), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function start(
+  given: Config,
+  { log, clock = systemClock, sweeps = true }: BrokerOptions,
+  stops: (() => Promise<unknown> | unknown)[],
+): Promise<Omit<Broker, 'close'>> {
+  // 1. Secrets and storage.
+  const masterKey = loadMasterKey(given)
+  const url = given.database?.url ?? (await embedded(given, log, stops))
+  await migrate(url)
+  const db = openDatabase({ url, log })
+  stops.push(() => db.close())
+
+  // 2. Policy, which must be good to begin with.
+  const metrics = createMetrics({ processMetrics: given.listen.metricsPort !== null })
+  const policy = await createPolicyStore({
+    dir: given.policy.dir,
+    log,
+    onChange: () => metrics.policyFaults.set(0),
+    onFault: faults => metrics.policyFaults.set(faults.length),
+  })
+  stops.push(() => policy.stop())
+
+  // 3. The address, which may be what the issuer is called by.
+  const door = await listen(given.listen.host, given.listen.port)
+  stops.push(() => door.close())
+  const config = listeningOn(given, door.port)
+
+  // 4. Keys, and those who say who asks.
+  const keys = keyTimes(config.credentials.ttlMax)
+  const algs = [config.credentials.signingAlg, ...Object.values(config.credentials.signingAlgFor)]
+  const keyring = await openKeyring({ db, masterKey, clock, log, algs, times: keys })
+  const { trust, issuer, clockSkew, credentials, tasks } = config
+  const attestor = createAttestor({ trust, issuer, clockSkew, clock, log })
+  attestor.start()
+  stops.push(() => attestor.stop())
+
+  // 5. The stories, and the doors to them.
+  const writeDecision = counted(metrics, decisionWriter(db))
+  const reserve = reserver(db)
+  const deps: HttpDeps = {
+    db,
+    clock,
+    log,
+    issuer,
+    trust,
+    tasks,
+    credentials,
+    masterKey,
+    keyring,
+    attestor,
+    metrics,
+    writeDecision,
+    listen: config.listen,
+    contract: loadContract(),
+    limits: createLimits(config.limits),
+    unproven: unprovenRefusals({ clock, log, metrics, writeDecision }),
+    readCredential: credentialReader(db),
+    decide: ask => decide(policy.current(), ask),
+    policyVersion: () => policy.current().version,
+    reserve: async reservation => {
+      const reserved = await reserve(reservation)
+      if (reserved === 'reserved') metrics.decisions.inc({ action: 'mint', decision: 'allow', code: '' })
+      return reserved
+    },
+    useOnce: asker => useOnce(db, asker),
+    ready: async () => {
+      await ping(db)
+      keyring.signer(credentials.signingAlg)
+    },
+  }
+  const app = createHttp(deps, { jwksMaxAge: keys.cache / 1000 })
+
+  // 6. What runs by itself.
+  const sweeper = createSweeper({
+    db,
+    clock,
+    log,
+    keyring,
+    retention: tasks.retention,
+    onSwept: closed => {
+      metrics.swept.inc(closed)
+      metrics.lastSweep.set(clock() / 1000)
+    },
+  })
+  if (sweeps) sweeper.start()
+  stops.push(() => sweeper.stop())
+  const metricsUrl = await metricsDoor(config, metrics, stops)
+
+  door.serve(app)
+  return {
+    config,
+    url: `http://${urlHost(config.listen.host)}:${door.port}`,
+    metricsUrl,
+    sweep: sweeper.sweep,
+  }
+}
+
+async function embedded(
+  { dataDir }: Config,
+  log: Logger,
+  stops: (() => Promise<unknown> | unknown)[],
+): Promise<string> {
+  const postgres = await startEmbeddedPostgres({ dataDir, log })
+  stops.push(() => postgres.stop())
+  return postgres.url
+}
+
+/** Requests that come before the broker can serve get 503; connections are closed once what is under way is answered. */
+async function listen(
+  host: string,
+  port: number,
+): Promise<{ port: number; serve: (app: Express) => void; close: () => Promise<void> }> {
+  let handle: RequestListener = (_request, response) => {
+    response.writeHead(503, { 'Retry-After': '1' }).end()
+  }
+  const server = createServer((request, response) => handle(request, response))
+  // Slow senders hold a connection, and nothing else, for this long.
+  server.headersTimeout = 10_000
+  server.requestTimeout = 30_000
+  await bound(server, host, port)
+  return {
+    port: (server.address() as AddressInfo).port,
+    serve: app => {
+      handle = app
+    },
+    close: () => closeServer(server),
+  }
+}
+
+function bound(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+/** How long what is under way may take, when the broker stops. Milliseconds. */
+const drainMost = 10_000
+
+async function closeServer(server: Server): Promise<void> {
+  const closed = new Promise<void>(resolve => server.close(() => resolve()))
+  server.closeIdleConnections()
+  const cut = setTimeout(() => server.closeAllConnections(), drainMost)
+  await closed
+  clearTimeout(cut)
+}
+
+async function metricsDoor(
+  { listen: { host, metricsPort } }: Config,
+  { registry }: Metrics,
+  stops: (() => Promise<unknown> | unknown)[],
+): Promise<string | null> {
+  if (metricsPort === null) return null
+  const server = createServer(async (request, response) => {
+    if (request.method !== 'GET' || request.url !== '/metrics') {
+      response.writeHead(404).end()
+      return
+    }
+    response.writeHead(200, { 'Content-Type': registry.contentType }).end(await registry.metrics())
+  })
+  await bound(server, host, metricsPort)
+  stops.push(() => closeServer(server))
+  return `http://${urlHost(host)}:${(server.address() as AddressInfo).port}/metrics`
+}
+
+const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host)
+
+/** Consumes an attestation that may be used once, for this request. */
+async function useOnce(db: Database, { principal, requestId, token }: Asker): Promise<boolean> {
+  const { reuse, useKey: key, acceptableUntil } = principal.attestation
+  if (token || reuse === 'any') return true
+  const use = { key, requestId, acceptableUntil: new Date(acceptableUntil) }
+  const [mine] = await db.transaction(tx => consumeUses(tx, [use]))
+  return mine === true
+}
+
+function counted(
+  { decisions }: Metrics,
+  write: (row: DecisionRow) => Promise<void>,
+): (row: DecisionRow) => Promise<void> {
+  return async row => {
+    await write(row)
+    decisions.inc({ action: row.action, decision: row.decision, code: row.code ?? '' })
+  }
+}

@@ -1,0 +1,57 @@
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { parseDuration } from '../duration.ts'
+import type { Environment } from './environment.ts'
+import type { Report } from './fault.ts'
+import { at, textAt } from './raw.ts'
+
+/**
+ * What no single value can break. Reads the raw file, so that these faults are reported together with those of shape, and
+ * passes over what has the wrong shape: that is reported already.
+ */
+export const checkRules = (
+  raw: unknown,
+  {
+    base,
+    environment,
+    port,
+    report,
+  }: { base: string; environment: Environment; port: unknown; report: Report },
+): void => {
+  notLonger(raw, ['credentials', 'ttl_default'], { path: ['credentials', 'ttl_max'], unless: '15m' }, report)
+  notLonger(raw, ['tasks', 'deadline_default'], { path: ['tasks', 'deadline_max'], unless: '24h' }, report)
+
+  if (port !== 0 && at(raw, 'listen', 'metrics_port') === port) {
+    report('listen.metrics_port', 'is the port of the broker itself')
+  }
+
+  // Replicas share the database, and with it the keys that a master key wraps: one generated here would be nobody else's.
+  const shared = environment.databaseUrl.given || at(raw, 'database') !== undefined
+  if (shared && !environment.masterKey.given) {
+    report('$HALLPASS_MASTER_KEY', 'must be given where a database is: 32 bytes in base64')
+  }
+
+  const dir = textAt(raw, 'policy', 'dir')
+  if (dir !== null && !isFolder(resolve(base, dir))) report('policy.dir', 'is not a folder that is there')
+}
+
+const notLonger = (
+  raw: unknown,
+  path: string[],
+  most: { path: string[]; unless: string },
+  report: Report,
+): void => {
+  const value = parseDuration(textAt(raw, ...path) ?? '')
+  const bound = parseDuration(textAt(raw, ...most.path) ?? most.unless)
+  if (value !== null && bound !== null && value > bound) {
+    report(path.join('.'), `is longer than ${most.path.join('.')}`)
+  }
+}
+
+export const isFolder = (path: string): boolean => {
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,109 @@
+import { resolve } from 'node:path'
+import type { Config, LoadedConfig, OidcSource, TrustSource } from '../config.ts'
+import type { Environment } from './environment.ts'
+import { isFolder } from './rules.ts'
+import type { File } from './shape.ts'
+
+const minutes = 60_000
+
+/** The issuer where none is configured (contract §1). */
+export const defaultIssuer = (port: number): string => `http://127.0.0.1:${port}`
+
+/** A sound file and environment as the configuration that the rest of the broker sees. */
+export const settle = (
+  file: File,
+  { base, environment }: { base: string; environment: Environment },
+): LoadedConfig => {
+  const port = environment.port.value ?? file.listen.port
+  const issuer = file.issuer ?? defaultIssuer(port)
+  const databaseUrl = environment.databaseUrl.value ?? file.database?.url
+  const { credentials, tasks } = file
+  return {
+    issuer,
+    listen: {
+      host: file.listen.host,
+      port,
+      metricsPort: file.listen.metrics_port ?? null,
+      trustedProxies: file.listen.trusted_proxies,
+    },
+    dataDir: resolve(base, file.data_dir),
+    database: databaseUrl === undefined ? null : { url: databaseUrl },
+    masterKey: environment.masterKey.value,
+    clockSkew: file.clock_skew,
+    trust: file.trust.map(source => settleSource(source, { base, issuer })),
+    policy: { dir: policyDir(file, base) },
+    credentials: {
+      ttlDefault: credentials.ttl_default ?? Math.min(5 * minutes, credentials.ttl_max),
+      ttlMax: credentials.ttl_max,
+      signingAlg: credentials.signing_alg,
+      // Without a prototype: an audience called `constructor` must not find one.
+      signingAlgFor: Object.assign(Object.create(null), credentials.signing_alg_for),
+    },
+    tasks: {
+      deadlineDefault: tasks.deadline_default ?? Math.min(60 * minutes, tasks.deadline_max),
+      deadlineMax: tasks.deadline_max,
+      retention: tasks.retention,
+    },
+    limits: { principal: file.limits.principal ?? null, address: file.limits.address ?? null },
+    warnings: warnings(file),
+  }
+}
+
+const settleSource = (
+  source: File['trust'][number],
+  { base, issuer }: { base: string; issuer: string },
+): TrustSource => {
+  const shared = { name: source.name, audience: source.audience ?? issuer, reuse: source.reuse }
+  if (source.kind === 'spiffe') {
+    const { url, file } = source.bundle
+    return {
+      ...shared,
+      kind: 'spiffe',
+      trustDomain: source.trust_domain,
+      bundle: url !== undefined ? { url } : { file: resolve(base, file ?? '') },
+    }
+  }
+  return {
+    ...shared,
+    kind: 'oidc',
+    issuer: source.issuer,
+    jwksUri: source.jwks_uri ?? null,
+    require: source.require,
+    task: source.task ?? null,
+    operators: settleOperators(source.operators),
+  }
+}
+
+const settleOperators = (
+  operators: { groups_claim: string; max_age: number } | undefined,
+): OidcSource['operators'] =>
+  operators === undefined ? null : { groupsClaim: operators.groups_claim, maxAge: operators.max_age }
+
+const policyDir = (file: File, base: string): string | null => {
+  if (file.policy.dir !== undefined) return resolve(base, file.policy.dir)
+  const beside = resolve(base, 'policies')
+  return isFolder(beside) ? beside : null
+}
+
+/** What the contract knows and this version does not: it must not look as if it did something. */
+const warnings = (file: File): string[] => [
+  ...(file.pki === undefined ? [] : ['pki has no effect in this version: no X.509 certificates are issued']),
+  ...(file.tasks.depth_max === undefined
+    ? []
+    : ['tasks.depth_max has no effect in this version: tasks have no children']),
+]
+
+/**
+ * The configuration once the operating system has chosen the port (`listen.port: 0`): the issuer and the audiences that
+ * follow from the port follow it. Port 0 in an issuer is refused in the file, so only the default can have it.
+ */
+export const listeningOn = <C extends Config>(config: C, port: number): C => {
+  const placeholder = defaultIssuer(0)
+  const settled = (value: string) => (value === placeholder ? defaultIssuer(port) : value)
+  return {
+    ...config,
+    issuer: settled(config.issuer),
+    listen: { ...config.listen, port },
+    trust: config.trust.map(source => ({ ...source, audience: settled(source.audience) })),
+  }
+}

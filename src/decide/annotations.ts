@@ -1,0 +1,62 @@
+import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
+import { credentialActions } from './vocabulary.ts'
+
+/** Annotations for people: any text, and no meaning here. */
+const remarks: ReadonlySet<string> = new Set(['description', 'advice', 'doc', 'owner', 'ticket'])
+
+/** Of the contract, for what this version does not have. A condition that is not honoured must not load. */
+const notYet: ReadonlySet<string> = new Set(['approval', 'binding'])
+
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
+const durationPattern = /^([1-9][0-9]{0,8})(s|m|h|d)$/
+const unitSeconds: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 }
+
+/** `90s`, `5m`, `8h` in seconds; null for anything else. */
+export function parseDuration(text: string): number | null {
+  const [, count, unit] = durationPattern.exec(text) ?? []
+  return count === undefined || unit === undefined ? null : Number(count) * unitSeconds[unit]!
+}
+
+export interface Annotations {
+  id: string | null
+  /** Seconds. */
+  ttl: number | null
+  description: string | null
+  faults: string[]
+}
+
+/** What a policy's annotations say, and what is wrong with them. Those nobody knows are faults: `@tttl` is a typing error. */
+export function readAnnotations(policy: PolicyJson): Annotations {
+  // An annotation without a value is null there, whatever the declared type says.
+  const given: Record<string, string | null> = policy.annotations ?? {}
+  const read: Annotations = { id: null, ttl: null, description: given.description ?? null, faults: [] }
+  if (!Object.hasOwn(given, 'id')) read.faults.push('every policy needs an @id')
+  for (const [name, value] of Object.entries(given)) {
+    if (name === 'id') {
+      if (value !== null && idPattern.test(value)) read.id = value
+      else read.faults.push('@id must be 1 to 128 of A-Z a-z 0-9 . _ / - and begin with a letter or a digit')
+    } else if (name === 'ttl') {
+      read.ttl = parseDuration(value ?? '')
+      if (read.ttl === null) read.faults.push('@ttl must be a duration such as "90s", "5m" or "8h"')
+      if (policy.effect === 'forbid') read.faults.push('@ttl on a forbid has no meaning')
+      if (!credentialActions.some(action => admitsAction(policy, action))) {
+        read.faults.push('@ttl has no meaning here: the policy is not about credentials')
+      }
+    } else if (notYet.has(name)) {
+      read.faults.push(`@${name} cannot be honoured by this version`)
+    } else if (!remarks.has(name)) {
+      read.faults.push(`@${name} is not known; for remarks there are @${[...remarks].join(', @')}`)
+    }
+  }
+  return read
+}
+
+/** Whether the policy's scope admits the action. There are no groups of actions, so `in` is a list. */
+export function admitsAction(policy: PolicyJson, action: string): boolean {
+  const constraint = policy.action
+  if (constraint.op === 'All') return true
+  const named =
+    'entities' in constraint ? constraint.entities : 'entity' in constraint ? [constraint.entity] : null
+  // Anything else is not understood: then the policy is looked at for every action.
+  return named === null || named.some(uid => ('__entity' in uid ? uid.__entity : uid).id === action)
+}

@@ -1,0 +1,67 @@
+import type { Ask, Decision } from './decision.ts'
+import type { Names, Reads } from './reads.ts'
+
+/** Decisions kept for each policy set, and the longest key that is worth keeping one under. */
+const maxEntries = 4096
+const maxKey = 2048
+
+export interface Memo {
+  get(key: string): Decision | undefined
+  set(key: string, decision: Decision): void
+}
+
+/** The least recently used goes first. */
+export function createMemo(): Memo {
+  const kept = new Map<string, Decision>()
+  return {
+    get(key) {
+      const decision = kept.get(key)
+      if (decision !== undefined) {
+        kept.delete(key)
+        kept.set(key, decision)
+      }
+      return decision
+    },
+    set(key, decision) {
+      kept.set(key, decision)
+      if (kept.size > maxEntries) for (const oldest of kept.keys()) return void kept.delete(oldest)
+    },
+  }
+}
+
+/**
+ * Everything that the decision can rest on, spelled so that no two asks share it (JSON of strings, numbers and nulls in
+ * fixed places). Null where it may not be remembered: what the set reads changes by itself, or was not understood.
+ */
+export function memoKey(ask: Ask, reads: Reads): string | null {
+  if (reads.everything || reads.context.has('now') || reads.context.has('ip')) return null
+  if (reads.taskAttributes.has('age_seconds')) return null
+  const { caller } = ask
+  const parts: unknown[] = [ask.action, caller.kind, caller.id, read(caller.tags, reads.callerTags)]
+  if (reads.source) parts.push(caller.trust)
+  if (reads.hierarchy) parts.push(caller.groups)
+  if (ask.action !== 'administer') {
+    const { task } = ask
+    parts.push(read(task.context, reads.taskTags))
+    const isResource = ask.action !== 'open' && ask.action !== 'mint'
+    if (reads.taskId || (reads.resourceId && isResource)) parts.push(task.id)
+    if (reads.taskAttributes.has('kind') || ask.action === 'open') parts.push(task.kind)
+    if (reads.taskAttributes.has('state')) parts.push(task.state)
+    if (reads.taskAttributes.has('owner')) parts.push(task.owner)
+    if (reads.taskAttributes.has('subject')) parts.push(task.subject)
+    if (reads.taskAttributes.has('depth')) parts.push(task.depth)
+  }
+  if (ask.action === 'mint') parts.push(ask.scope)
+  if ((ask.action === 'mint' || ask.action === 'introspect') && reads.context.has('audience')) {
+    parts.push(ask.audience)
+  }
+  if (ask.action === 'mint' && reads.context.has('credential')) parts.push(ask.credential)
+  if (ask.action === 'mint' && reads.context.has('ttl')) parts.push(ask.ttl)
+  const key = JSON.stringify(parts)
+  return key.length > maxKey ? null : key
+}
+
+const read = (tags: Record<string, string>, names: Names): unknown =>
+  names === 'all'
+    ? Object.entries(tags)
+    : Array.from(names, name => (Object.hasOwn(tags, name) ? tags[name] : null))

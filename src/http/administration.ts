@@ -1,0 +1,42 @@
+import type { Router } from 'express'
+import { rotateKeys } from '../mint/rotate.ts'
+import { readAsAdministrator } from '../observe/administer.ts'
+import { searchDecisions } from '../observe/search.ts'
+import { jsonOf } from './bodies.ts'
+import { cursorOf } from './cursor.ts'
+import type { HttpDeps } from './deps.ts'
+import { authenticated, queryOf } from './operation.ts'
+import { decisionJson, keyJson } from './render.ts'
+
+/** The decision log and the signing keys: for those who administer the broker. */
+export function administrationRoutes(deps: HttpDeps, router: Router): void {
+  const { contract, keyring } = deps
+  const decisionsQuery = contract.query('listDecisions')
+  const keysQuery = contract.query('listKeys')
+  const rotateBody = contract.body('rotateKeys')
+  const keys = () => ({ items: keyring.list().map(keyJson), next: null })
+
+  router.get(
+    '/v1/decisions',
+    authenticated(deps, async (asker, request) => {
+      const { cursor, limit, ...filter } = decisionsQuery(queryOf(request))
+      const { items, next } = await searchDecisions(deps, asker, filter, { cursor: cursorOf(cursor), limit })
+      return { body: { items: items.map(decisionJson), next } }
+    }),
+  )
+  router.get(
+    '/v1/keys',
+    authenticated(deps, async (asker, request) => {
+      keysQuery(queryOf(request))
+      return { body: await readAsAdministrator(deps, asker, { keys: 'list' }, async () => keys()) }
+    }),
+  )
+  router.post(
+    '/v1/keys/rotate',
+    authenticated(deps, async (asker, request) => {
+      rotateBody(jsonOf(request, contract.mediaType('rotateKeys')))
+      await rotateKeys(deps, asker)
+      return { body: keys() }
+    }),
+  )
+}

@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto'
+import type { Request, Response } from 'express'
+import { bootstrapOperator, looksLikeOperatorToken, verifyOperatorToken } from '../attest/operator-token.ts'
+import type { Principal } from '../attest/principal.ts'
+import { HallpassError } from '../errors.ts'
+import type { Asker } from '../observe/asker.ts'
+import { denied, newEvent } from '../observe/record.ts'
+import { isLive } from '../revoke/live.ts'
+import { looksLikeOwnToken, openOwnToken } from '../revoke/own-token.ts'
+import { addressOf } from './address.ts'
+import type { HttpDeps } from './deps.ts'
+import { requestIdOf } from './request-id.ts'
+
+/** RFC 6750 §2.1: the scheme in any case, one space, a token68. */
+const bearer = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
+
+/**
+ * Who asks, by `Authorization: Bearer` (contract §3): an attestation, a Hallpass token for the broker itself, or the bootstrap operator
+ * token. Throws `attestation_missing`, `attestation_invalid`, `attestation_reused`, `rate_limited` or `unavailable`.
+ */
+export async function authenticate(deps: HttpDeps, request: Request, response: Response): Promise<Asker> {
+  const header = request.get('Authorization')
+  const token = header === undefined ? null : (bearer.exec(header)?.[1] ?? '')
+  const asker = await proven(deps, request, response, token, () => askerOf(deps, request, response, token))
+  await deps.limits.principal(asker.principal.id)
+  if (await deps.useOnce(asker)) return asker
+
+  const reused = new HallpassError('attestation_reused', 'The attestation was used before.')
+  const event = newEvent(asker, 'attest', deps.clock(), {})
+  await deps.writeDecision(denied(event, reused))
+  throw reused
+}
+
+/** Does what proves who asks; a caller who proves nothing is counted. */
+export async function proven<T>(
+  deps: Pick<HttpDeps, 'unproven'>,
+  request: Request,
+  response: Response,
+  token: string | null,
+  prove: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await prove()
+  } catch (error) {
+    if (error instanceof HallpassError)
+      deps.unproven(error, { requestId: requestIdOf(response), address: addressOf(request), token })
+    throw error
+  }
+}
+
+async function askerOf(
+  deps: HttpDeps,
+  request: Request,
+  response: Response,
+  token: string | null,
+): Promise<Asker> {
+  if (token === null) throw new HallpassError('attestation_missing', 'This needs Authorization: Bearer.')
+  if (token === '') throw invalid()
+  const common = { requestId: requestIdOf(response), address: addressOf(request) }
+  if (looksLikeOperatorToken(token))
+    return { ...common, principal: await bootstrap(deps, token), token: null }
+  if (looksLikeOwnToken(token)) return { ...common, ...(await taskToken(deps, token)) }
+  return { ...common, principal: await deps.attestor.attest(token), token: null }
+}
+
+async function bootstrap(deps: HttpDeps, token: string): Promise<Principal> {
+  const { expiresAt } = await verifyOperatorToken(deps, token)
+  return {
+    id: bootstrapOperator,
+    kind: 'operator',
+    trust: 'hallpass',
+    tags: {},
+    groups: [],
+    attestation: presented(token, expiresAt),
+    template: null,
+  }
+}
+
+/** A live token of ours that is for the broker alone. */
+async function taskToken(deps: HttpDeps, token: string): Promise<Pick<Asker, 'principal' | 'token'>> {
+  const claims = await openOwnToken(deps, token)
+  const found = claims && claims.aud === deps.issuer ? await deps.readCredential(claims.jti) : null
+  if (!claims || !found || !isLive(found, deps.clock())) throw invalid()
+  const { task } = found
+  return {
+    principal: {
+      id: task.principal,
+      kind: 'workload',
+      trust: task.trust,
+      tags: {},
+      groups: [],
+      attestation: presented(token, claims.exp * 1000),
+      template: null,
+    },
+    token: { taskId: task.id, jti: claims.jti },
+  }
+}
+
+const presented = (token: string, acceptableUntil: number): Principal['attestation'] => {
+  const sha256 = createHash('sha256').update(token).digest('hex')
+  return { sha256, useKey: sha256, acceptableUntil, reuse: 'any' }
+}
+
+const invalid = (): HallpassError =>
+  new HallpassError('attestation_invalid', 'The bearer token is not valid.')

@@ -1,0 +1,67 @@
+import type { Request, Router } from 'express'
+import { HallpassError } from '../errors.ts'
+import { isId } from '../ids.ts'
+import { issue } from '../mint/issue.ts'
+import { listTaskCredentials, readOneCredential } from '../revoke/read.ts'
+import { revoke } from '../revoke/revoke.ts'
+import { jsonOf } from './bodies.ts'
+import { cursorOf } from './cursor.ts'
+import type { HttpDeps } from './deps.ts'
+import { scopesOf } from './oauth/grants.ts'
+import { authenticated, queryOf } from './operation.ts'
+import { credentialJson, tokenJson } from './render.ts'
+import { taskId } from './tasks.ts'
+
+/** Credentials of a task, and single ones (contract §3). */
+export function credentialRoutes(deps: HttpDeps, router: Router): void {
+  const { contract, clock } = deps
+  const mintBody = contract.body('mintCredential')
+  const revokeBody = contract.body('revokeCredential')
+  const listQuery = contract.query('listCredentials')
+
+  router.post(
+    '/v1/tasks/:id/credentials',
+    authenticated(deps, async (asker, request) => {
+      const { scope, audience, ttl, task_ver } = mintBody(
+        jsonOf(request, contract.mediaType('mintCredential')),
+      )
+      const issued = await issue(deps, asker, {
+        scopes: scopesOf(scope),
+        audiences: [...new Set([audience].flat())],
+        ttl: ttl ?? null,
+        taskId: taskId(request),
+        taskVer: task_ver ?? null,
+      })
+      return { status: 201, body: tokenJson(issued, { exchanged: true }) }
+    }),
+  )
+  router.get(
+    '/v1/tasks/:id/credentials',
+    authenticated(deps, async (asker, request) => {
+      const { cursor, limit } = listQuery(queryOf(request))
+      const page = { cursor: cursorOf(cursor), limit }
+      const { items, next } = await listTaskCredentials(deps, asker, taskId(request), page)
+      return { body: { items: items.map(item => credentialJson(item, clock())), next } }
+    }),
+  )
+  router.get(
+    '/v1/credentials/:jti',
+    authenticated(deps, async (asker, request) => ({
+      body: credentialJson(await readOneCredential(deps, asker, jtiOf(request)), clock()),
+    })),
+  )
+  router.post(
+    '/v1/credentials/:jti/revoke',
+    authenticated(deps, async (asker, request) => {
+      const body = revokeBody(jsonOf(request, contract.mediaType('revokeCredential')))
+      return { body: credentialJson(await revoke(deps, asker, jtiOf(request), body), clock()) }
+    }),
+  )
+}
+
+function jtiOf(request: Request): string {
+  const { jti } = request.params
+  if (typeof jti !== 'string' || !isId(jti))
+    throw new HallpassError('not_found', 'There is no such credential.')
+  return jti
+}

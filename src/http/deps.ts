@@ -1,0 +1,28 @@
+import type { Logger } from 'pino'
+import type { Attestor } from '../attest/attestor.ts'
+import type { Config } from '../config.ts'
+import type { MintDeps } from '../mint/issue.ts'
+import type { Asker } from '../observe/asker.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Unproven } from '../observe/unproven.ts'
+import type { IntrospectDeps } from '../revoke/introspect.ts'
+import type { RevokeDeps } from '../revoke/revoke.ts'
+import type { MasterKey } from '../secrets/master-key.ts'
+import type { Contract } from './contract.ts'
+import type { Limits } from './limits.ts'
+
+/** What the doors need: the stories' own needs, and who says who asks. */
+export interface HttpDeps extends MintDeps, IntrospectDeps, RevokeDeps {
+  listen: Pick<Config['listen'], 'trustedProxies'>
+  attestor: Attestor
+  masterKey: MasterKey
+  contract: Contract
+  limits: Limits
+  unproven: Unproven
+  metrics: Metrics
+  log: Logger
+  /** Marks attestations that may be used once as used by this request; false where another was first. */
+  useOnce: (asker: Asker) => Promise<boolean>
+  /** Throws `unavailable` while the broker cannot serve. */
+  ready: () => Promise<void>
+}

@@ -1,0 +1,83 @@
+import type { Router } from 'express'
+import type { Config } from '../config.ts'
+import type { HttpDeps } from './deps.ts'
+import { grantTypes } from './oauth/grants.ts'
+import { open } from './operation.ts'
+
+/** Algorithms that assertions may be signed with: those of attestations. */
+const assertionAlgs = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+]
+
+/** Seconds that verifiers may keep the keys; `KeyTimes.cache` is the same. */
+export interface Caching {
+  jwksMaxAge: number
+}
+
+/** What clients and verifiers learn the broker from (RFC 8414, OpenID Connect Discovery 1.0, RFC 7517). */
+export function discoveryRoutes(deps: HttpDeps, router: Router, { jwksMaxAge }: Caching): void {
+  const { issuer, credentials } = deps
+  const caching = { 'Cache-Control': `public, max-age=${jwksMaxAge}` }
+  const at = endpoints(issuer)
+  const path = new URL(issuer).pathname.replace(/\/$/, '')
+
+  const metadata = open(() => ({ headers: caching, body: serverMetadata(issuer, at) }))
+  const openid = open(() => ({ headers: caching, body: openidConfiguration(issuer, at, credentials) }))
+  router.get('/.well-known/oauth-authorization-server', metadata)
+  router.get('/.well-known/openid-configuration', openid)
+  if (path !== '') {
+    // RFC 8414 §3.1: before the path; OpenID Connect Discovery 1.0 §4: after it.
+    router.get(`/.well-known/oauth-authorization-server${path}`, metadata)
+    router.get(`${path}/.well-known/openid-configuration`, openid)
+  }
+  router.get(
+    '/.well-known/jwks.json',
+    open(() => ({ headers: caching, body: { keys: deps.keyring.jwks() } })),
+  )
+}
+
+function endpoints(issuer: string): Record<'token' | 'introspect' | 'revoke' | 'jwks', string> {
+  const base = issuer.replace(/\/$/, '')
+  return {
+    token: `${base}/oauth2/token`,
+    introspect: `${base}/oauth2/introspect`,
+    revoke: `${base}/oauth2/revoke`,
+    jwks: `${base}/.well-known/jwks.json`,
+  }
+}
+
+const serverMetadata = (issuer: string, at: ReturnType<typeof endpoints>): Record<string, unknown> => ({
+  issuer,
+  token_endpoint: at.token,
+  jwks_uri: at.jwks,
+  introspection_endpoint: at.introspect,
+  revocation_endpoint: at.revoke,
+  response_types_supported: [],
+  grant_types_supported: grantTypes,
+  token_endpoint_auth_methods_supported: ['private_key_jwt', 'none'],
+  token_endpoint_auth_signing_alg_values_supported: assertionAlgs,
+})
+
+const openidConfiguration = (
+  issuer: string,
+  at: ReturnType<typeof endpoints>,
+  { signingAlg, signingAlgFor }: Config['credentials'],
+): Record<string, unknown> => ({
+  issuer,
+  jwks_uri: at.jwks,
+  token_endpoint: at.token,
+  response_types_supported: ['id_token'],
+  grant_types_supported: grantTypes,
+  subject_types_supported: ['public'],
+  id_token_signing_alg_values_supported: [...new Set([signingAlg, ...Object.values(signingAlgFor)])],
+  claims_supported: ['iss', 'sub', 'aud', 'iat', 'exp', 'jti', 'client_id', 'scope', 'task_id', 'task_ver'],
+})

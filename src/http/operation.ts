@@ -1,0 +1,41 @@
+import type { Request, RequestHandler, Response } from 'express'
+import type { Asker } from '../observe/asker.ts'
+import { authenticate } from './authenticate.ts'
+import type { HttpDeps } from './deps.ts'
+
+/** What an operation answers: JSON, unless it says otherwise. */
+export interface Answer {
+  status?: number
+  headers?: Record<string, string>
+  body?: unknown
+}
+
+/** An operation that anybody may call. */
+export const open =
+  (handle: (request: Request, response: Response) => Promise<Answer> | Answer): RequestHandler =>
+  async (request, response) => {
+    send(response, await handle(request, response))
+  }
+
+/** An operation for those who prove who they are. */
+export const authenticated = (
+  deps: HttpDeps,
+  handle: (asker: Asker, request: Request, response: Response) => Promise<Answer>,
+): RequestHandler =>
+  open(async (request, response) => {
+    const asker = await authenticate(deps, request, response)
+    response.set('Cache-Control', 'no-store')
+    return handle(asker, request, response)
+  })
+
+function send(response: Response, { status = 200, headers = {}, body }: Answer): void {
+  response.status(status).set(headers)
+  if (body === undefined) response.end()
+  else response.json(body)
+}
+
+/** The parameters after the question mark, as they were sent. */
+export const queryOf = (request: Request): URLSearchParams =>
+  new URLSearchParams(
+    request.originalUrl.includes('?') ? request.originalUrl.slice(request.originalUrl.indexOf('?')) : '',
+  )

@@ -1,0 +1,94 @@
+import type { Config } from '../config.ts'
+import type { Decision } from '../decide/decision.ts'
+import { HallpassError } from '../errors.ts'
+import type { Asker } from '../observe/asker.ts'
+import type { Event } from '../observe/record.ts'
+import type { Task } from '../store/task-record.ts'
+import { circumstances } from '../task/authorize.ts'
+import type { TaskDeps } from '../task/deps.ts'
+import { viewOf } from '../task/view.ts'
+
+/** What a caller asks a credential for. */
+export interface Ask {
+  scopes: string[]
+  audiences: string[]
+  /** Seconds; null: as long as policy and configuration give. */
+  ttl: number | null
+}
+
+/** What policy allowed: these scopes, these audiences, this long. */
+export interface Grant {
+  /** Whole seconds. */
+  ttl: number
+}
+
+/** Scopes times audiences at the most: each is a decision. */
+const questionsMost = 32
+
+/** Throws `malformed` or `invalid_target` for what no policy needs to be asked about. */
+export function checkAsk({ scopes, audiences }: Ask, issuer: string): void {
+  if (scopes.length === 0) throw new HallpassError('malformed', 'scope is required.')
+  if (audiences.length === 0) throw new HallpassError('malformed', 'audience or resource is required.')
+  if (scopes.length * audiences.length > questionsMost)
+    throw new HallpassError('malformed', `Scopes times audiences are more than ${questionsMost}.`)
+  if (audiences.length > 1 && audiences.includes(issuer))
+    throw new HallpassError('invalid_target', 'A token for the broker itself is for nobody else.')
+}
+
+/**
+ * Asks policy for each scope and audience; all must be allowed. Throws `refused` naming the first scope that is not, or `invalid_target`
+ * where no scope passes for an audience. The shortest of the lifetimes wins.
+ */
+export function decideMint(
+  deps: Pick<TaskDeps, 'decide' | 'clock'>,
+  credentials: Config['credentials'],
+  event: Event,
+  task: Task,
+  { scopes, audiences, ttl }: Ask,
+): Grant {
+  const asked = Math.floor(
+    Math.min(ttl === null ? credentials.ttlDefault : ttl * 1000, credentials.ttlMax) / 1000,
+  )
+  const decisions = audiences.map(audience => ({
+    audience,
+    each: scopes.map(scope => ({ scope, decision: ask(deps, event.asker, task, scope, audience, asked) })),
+  }))
+  event.decisions = decisions.flatMap(({ each }) => each.map(({ decision }) => decision))
+  for (const { audience, each } of decisions) {
+    const refused = each.find(({ decision }) => !decision.allow)
+    if (!refused) continue
+    if (each.every(({ decision }) => !decision.allow))
+      throw new HallpassError('refused', `No scope of ${scopes.join(' ')} is allowed for ${audience}.`, {
+        cause: new NoScopePasses(reasonOf(refused.decision)),
+      })
+    throw new HallpassError('refused', `Scope ${refused.scope} is refused for ${audience}.`)
+  }
+  return {
+    ttl: Math.min(asked, ...event.decisions.map(decision => decision.ttl ?? Number.POSITIVE_INFINITY)),
+  }
+}
+
+/** Tells apart, for the token endpoint's `error`, an audience for which nothing is allowed from a scope that is not. */
+export class NoScopePasses extends Error {}
+
+const reasonOf = (decision: Decision): string => decision.reason ?? 'no policy allows it'
+
+function ask(
+  deps: Pick<TaskDeps, 'decide' | 'clock'>,
+  asker: Asker,
+  task: Task,
+  scope: string,
+  audience: string,
+  ttl: number,
+): Decision {
+  const view = viewOf(task, asker)
+  return deps.decide({
+    ...circumstances(deps, asker),
+    action: 'mint',
+    task: view,
+    scope,
+    audience,
+    credential: 'jwt',
+    ttl,
+  })
+}

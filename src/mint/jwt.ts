@@ -1,0 +1,63 @@
+import { constants, type KeyObject, type SignKeyObjectInput, sign as signSync } from 'node:crypto'
+import { promisify } from 'node:util'
+import type { SigningAlg } from '../config.ts'
+import type { SigningKey } from './signing-key.ts'
+
+/** Claims of an access token (RFC 9068 §2.2, contract §4). */
+export interface AccessTokenClaims {
+  iss: string
+  sub: string
+  client_id: string
+  aud: string | string[]
+  iat: number
+  exp: number
+  jti: string
+  scope: string
+  task_id: string
+  task_ver: number
+}
+
+const signInThread = promisify(signSync) as (
+  digest: string | null,
+  data: Buffer,
+  key: SignKeyObjectInput,
+) => Promise<Buffer>
+
+/** How node:crypto makes each algorithm's signature (RFC 7518 §3.3 to 3.5, RFC 8037 §3.1). */
+const algorithms: Record<
+  SigningAlg,
+  { digest: string | null; options: Omit<SignKeyObjectInput, 'key'>; slow: boolean }
+> = {
+  ES256: { digest: 'sha256', options: { dsaEncoding: 'ieee-p1363' }, slow: false },
+  ES384: { digest: 'sha384', options: { dsaEncoding: 'ieee-p1363' }, slow: true },
+  RS256: { digest: 'sha256', options: { padding: constants.RSA_PKCS1_PADDING }, slow: true },
+  PS256: {
+    digest: 'sha256',
+    options: { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST },
+    slow: true,
+  },
+  EdDSA: { digest: null, options: {}, slow: false },
+}
+
+const headers = new WeakMap<KeyObject, string>()
+
+/** Signs an access token: `typ: at+jwt` (RFC 9068 §2.1), compact JWS (RFC 7515 §7.1). Slow algorithms leave the event loop free. */
+export async function signAccessToken(key: SigningKey, claims: AccessTokenClaims): Promise<string> {
+  const { digest, options, slow } = algorithms[key.alg]
+  const input = `${headerOf(key)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`
+  const keyInput = { key: key.privateKey, ...options }
+  const signature = slow
+    ? await signInThread(digest, Buffer.from(input), keyInput)
+    : signSync(digest, Buffer.from(input), keyInput)
+  return `${input}.${signature.toString('base64url')}`
+}
+
+/** The header is the same for all tokens of a key. */
+function headerOf({ kid, alg, privateKey }: SigningKey): string {
+  let header = headers.get(privateKey)
+  if (!header) {
+    header = Buffer.from(JSON.stringify({ typ: 'at+jwt', alg, kid })).toString('base64url')
+    headers.set(privateKey, header)
+  }
+  return header
+}

@@ -1,0 +1,163 @@
+import type { JWK } from 'jose'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import type { SigningAlg } from '../config.ts'
+import { HallpassError } from '../errors.ts'
+import type { MasterKey } from '../secrets/master-key.ts'
+import type { Database, Transaction } from '../store/database.ts'
+import { insertKey, type KeyRow, lockKeys, readKeys, removeKeys, scheduleKey } from '../store/signing-keys.ts'
+import { earliestUse, handOver, type KeyState, type KeyTimes, stateOf } from './key-schedule.ts'
+import { newKeyRow, openKeyRow, type SigningKey } from './signing-key.ts'
+
+/** The broker's signing keys: for each algorithm one that signs, one prepared and published, and retired ones until their last day. */
+export interface Keyring {
+  /** The key that signs now. Throws `unavailable` while there is none. */
+  signer(alg: SigningAlg): SigningKey
+  /** The published key of that `kid`, retired ones included; null for any other. */
+  find(kid: string): SigningKey | null
+  /** The JWK Set (RFC 7517 §5), next keys included. */
+  jwks(): JWK[]
+  list(): (SigningKey & { state: KeyState })[]
+  /** Reads the keys again; what other replicas changed is in force here afterwards. */
+  reload(): Promise<void>
+  /** Prepares what is missing, and removes what is past its last day. One replica at a time. */
+  maintain(): Promise<void>
+  /** Hands over to the prepared keys, as soon as everybody can know them; prepares the ones after. */
+  rotate(tx: Transaction): Promise<void>
+}
+
+export interface KeyringDeps {
+  db: Database
+  masterKey: MasterKey
+  clock: Clock
+  log: Logger
+  /** The algorithms that the configuration asks for. */
+  algs: SigningAlg[]
+  times: KeyTimes
+}
+
+export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
+  const { db, masterKey, clock, log, times } = deps
+  const algs = [...new Set(deps.algs)]
+  let keys: SigningKey[] = []
+
+  async function reload(): Promise<void> {
+    const opened = await Promise.all((await readKeys(db)).map(row => known(row) ?? open(row)))
+    keys = opened.filter(key => key !== null)
+  }
+
+  /** A key that is held already and whose dates alone can have changed. */
+  function known(row: KeyRow): SigningKey | undefined {
+    const held = keys.find(key => key.kid === row.kid && key.alg === row.alg)
+    const { publishedAt, activeAt, retiredAt, lastDay } = row
+    return held && { ...held, publishedAt, activeAt, retiredAt, lastDay }
+  }
+
+  async function open(row: KeyRow): Promise<SigningKey | null> {
+    try {
+      return await openKeyRow(masterKey, row)
+    } catch {
+      log.error({ kid: row.kid }, 'a signing key does not decrypt and is neither used nor published')
+      return null
+    }
+  }
+
+  /** Rows that do not decrypt count as missing: nothing can be signed with them. */
+  async function usable(rows: KeyRow[]): Promise<KeyRow[]> {
+    const opened = await Promise.all(rows.map(row => known(row) ?? open(row)))
+    return rows.filter((_, i) => opened[i] !== null)
+  }
+
+  const current = (alg: SigningAlg): SigningKey | undefined =>
+    keys.findLast(key => key.alg === alg && stateOf(key, clock()) === 'active')
+  const published = (): SigningKey[] => keys.filter(key => stateOf(key, clock()) !== 'gone')
+
+  async function maintain(): Promise<void> {
+    if (!isWanting(keys)) return
+    await db.transaction(async tx => {
+      const rows = await usable(await lockKeys(tx))
+      const gone = rows.filter(row => stateOf(row, clock()) === 'gone').map(row => row.kid)
+      if (gone.length > 0) await removeKeys(tx, gone)
+      for (const alg of algs) await prepare(tx, rows, alg)
+    })
+    await reload()
+  }
+
+  /** Whether `maintain` has anything to do, as far as is known here. */
+  function isWanting(held: SigningKey[]): boolean {
+    const now = clock()
+    return (
+      held.some(key => stateOf(key, now) === 'gone') ||
+      algs.some(alg => !held.some(key => key.alg === alg && stateOf(key, now) === 'prepared'))
+    )
+  }
+
+  /** Sees that the algorithm has a key that signs, or soon will, and a successor. */
+  async function prepare(tx: Transaction, rows: KeyRow[], alg: SigningAlg): Promise<void> {
+    const now = clock()
+    let last = rows.findLast(row => row.alg === alg && stateOf(row, now) !== 'gone')
+    if (!last) {
+      // Nobody can have cached a JWK Set of a broker that never had a key.
+      const activeAt = rows.length === 0 ? now : earliestUse(now, times)
+      last = await newKeyRow(masterKey, alg, { publishedAt: new Date(now), activeAt: new Date(activeAt) })
+      await insertKey(tx, last)
+    }
+    if (last.activeAt.getTime() <= now) await succeed(tx, last)
+  }
+
+  async function succeed(tx: Transaction, last: KeyRow): Promise<void> {
+    const now = clock()
+    const at = Math.max(last.activeAt.getTime() + times.active, now)
+    const dates = { publishedAt: new Date(now), activeAt: new Date(at) }
+    const next = await newKeyRow(masterKey, last.alg as SigningAlg, dates)
+    const planned = handOver(last, next, at, times)
+    await insertKey(tx, planned.next)
+    await scheduleKey(tx, planned.current)
+  }
+
+  async function rotate(tx: Transaction): Promise<void> {
+    const now = clock()
+    const rows = await usable(await lockKeys(tx))
+    for (const alg of algs) {
+      const next = rows.findLast(row => row.alg === alg && stateOf(row, now) === 'prepared')
+      const signing = rows.findLast(row => row.alg === alg && stateOf(row, now) === 'active')
+      if (!next || !signing)
+        throw new HallpassError('unavailable', 'The next key is not prepared yet.', { retryAfter: 10 })
+      // Rotated already, and waiting for the next key to be known everywhere.
+      if (next.activeAt.getTime() <= earliestUse(next.publishedAt.getTime(), times)) continue
+      const planned = handOver(signing, next, now, times)
+      await scheduleKey(tx, planned.current)
+      await scheduleKey(tx, planned.next)
+      if (planned.next.activeAt.getTime() <= now) await succeed(tx, planned.next)
+    }
+  }
+
+  await reload()
+  await refuseForeignKeys(db, masterKey, clock())
+  await maintain()
+
+  return {
+    reload,
+    maintain,
+    rotate,
+    signer(alg) {
+      const key = current(alg)
+      if (!key) throw new HallpassError('unavailable', `No ${alg} key can sign yet.`, { retryAfter: 10 })
+      return key
+    },
+    find: kid => published().find(key => key.kid === kid) ?? null,
+    jwks: () => published().map(key => key.jwk),
+    list: () => published().map(key => ({ ...key, state: stateOf(key, clock()) })),
+  }
+}
+
+/** Replicas under different master keys would each publish keys that the others do not know. Throws, so that this one does not start. */
+async function refuseForeignKeys(db: Database, masterKey: MasterKey, now: number): Promise<void> {
+  const foreign = (await readKeys(db)).find(
+    row => stateOf(row, now) !== 'gone' && row.wrappedBy !== masterKey.id,
+  )
+  if (foreign)
+    throw new Error(
+      `the database's signing keys are wrapped by master key ${foreign.wrappedBy}, this broker has ${masterKey.id}`,
+    )
+}

@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { type HallpassError, publicCode } from '../errors.ts'
+import { newId } from '../ids.ts'
+import type { DecisionRow } from '../store/decision-row.ts'
+import type { Metrics } from './metrics.ts'
+
+/** What is known of a caller who proved nothing. */
+export interface Stranger {
+  requestId: string
+  address: string | null
+  /** What it presented, if anything. Only its digest is kept. */
+  token: string | null
+}
+
+export type Unproven = (error: HallpassError, stranger: Stranger) => void
+
+/** Rows a second, for all reasons together: a flood of nonsense is counted, and writes no more than this. */
+const rowsPerSecond = 10
+
+/**
+ * Refusals of callers who proved nothing are counted and sampled (invariant 4): whoever can reach the broker must not be able to fill
+ * its log. Does not hold up the answer.
+ */
+export function unprovenRefusals({
+  clock,
+  log,
+  metrics,
+  writeDecision,
+}: {
+  clock: Clock
+  log: Logger
+  metrics: Metrics
+  writeDecision: (row: DecisionRow) => Promise<void>
+}): Unproven {
+  let second = 0
+  let written = 0
+
+  return (error, stranger) => {
+    const reason =
+      error.cause instanceof Error && error.code === 'attestation_invalid' ? error.cause.message : error.code
+    metrics.unproven.inc({ reason: knownReason(reason) })
+    const now = clock()
+    if (Math.floor(now / 1000) !== second) {
+      second = Math.floor(now / 1000)
+      written = 0
+    }
+    written += 1
+    if (written > rowsPerSecond) return
+    const row = rowOf(error, knownReason(reason), stranger, new Date(now))
+    log.info(
+      { request_id: row.requestId, address: row.address, reason: row.reason, attestation: row.attestation },
+      'refused',
+    )
+    writeDecision(row).catch(failure => {
+      log.warn({ err: String(failure) }, 'a sampled refusal was not written')
+    })
+  }
+}
+
+/** Reasons are words of ours; whatever else a cause says stays out of labels and rows. */
+const knownReason = (reason: string): string =>
+  /^[a-z_]{1,40}$/.test(reason) ? reason : 'attestation_invalid'
+
+function rowOf(
+  error: HallpassError,
+  reason: string,
+  { requestId, address, token }: Stranger,
+  at: Date,
+): DecisionRow {
+  return {
+    id: newId(),
+    at,
+    requestId,
+    action: 'attest',
+    decision: 'deny',
+    code: publicCode(error.code),
+    reason,
+    principal: null,
+    trust: null,
+    taskId: null,
+    taskVer: null,
+    jti: null,
+    policyVersion: null,
+    policies: [],
+    asked: {},
+    workload: null,
+    context: null,
+    attestation: token === null ? null : createHash('sha256').update(token).digest('hex'),
+    address,
+  }
+}

@@ -1,0 +1,94 @@
+import { HallpassError } from '../errors.ts'
+import type { Keyring } from '../mint/keyring.ts'
+import type { Asker } from '../observe/asker.ts'
+import { allowed, denied, newEvent } from '../observe/record.ts'
+import type { CredentialWithTask } from '../store/credentials.ts'
+import { circumstances } from '../task/authorize.ts'
+import type { TaskDeps } from '../task/deps.ts'
+import { viewOf } from '../task/view.ts'
+import { isLive } from './live.ts'
+import { type OwnToken, openOwnToken } from './own-token.ts'
+
+export interface IntrospectDeps extends TaskDeps {
+  issuer: string
+  keyring: Keyring
+  readCredential: (jti: string) => Promise<CredentialWithTask | null>
+}
+
+/** What is told of a live token (RFC 7662 §2.2). */
+export interface ActiveToken extends OwnToken {
+  active: true
+  iss: string
+  token_type: 'Bearer'
+}
+
+export type Introspection = ActiveToken | { active: false }
+
+const inactive: Introspection = { active: false }
+
+/**
+ * The truth about a token, read from the database as it is now. Anything unknown, dead, or not the caller's business is
+ * `{ active: false }` and nothing more (RFC 7662 §2.2).
+ */
+export async function introspect(deps: IntrospectDeps, asker: Asker, token: string): Promise<Introspection> {
+  const claims = await openOwnToken(deps, token)
+  if (!claims) return inactive
+  const found = await deps.readCredential(claims.jti)
+  if (!found) return inactive
+
+  const event = newEvent(asker, 'introspect', deps.clock(), {
+    jti: claims.jti,
+    audience: found.credential.audience,
+  })
+  event.task = found.task
+  event.jti = claims.jti
+  if (!mayIntrospect(deps, event.asker, found, decision => event.decisions.push(decision))) {
+    await deps.writeDecision(
+      denied(event, new HallpassError('refused', 'Policy does not allow to introspect it.')),
+    )
+    return inactive
+  }
+  const active = isLive(found, deps.clock())
+  event.asked.active = active
+  await deps.writeDecision(allowed(event))
+  return active ? activeToken(deps.issuer, claims) : inactive
+}
+
+/** A service is asked about one of the token's audiences: policy must allow it for any of them. */
+function mayIntrospect(
+  deps: IntrospectDeps,
+  asker: Asker,
+  { credential, task }: CredentialWithTask,
+  seen: (decision: ReturnType<TaskDeps['decide']>) => void,
+): boolean {
+  if (asker.token || asker.principal.kind !== 'workload') return false
+  const task_ = viewOf(task, asker)
+  return credential.audience.some(audience => {
+    const decision = deps.decide({
+      ...circumstances(deps, asker),
+      action: 'introspect',
+      task: task_,
+      audience,
+    })
+    seen(decision)
+    return decision.allow
+  })
+}
+
+function activeToken(iss: string, claims: OwnToken): ActiveToken {
+  const { sub, client_id, aud, iat, exp, jti, scope, task_id, task_ver } = claims
+  return {
+    active: true,
+    iss,
+    sub,
+    client_id,
+    aud,
+    iat,
+    exp,
+    jti,
+    scope,
+    task_id,
+    task_ver,
+    token_type: 'Bearer',
+  }
+}

@@ -1,0 +1,139 @@
+import cron from 'node-cron'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { HallpassError } from '../errors.ts'
+import { newId } from '../ids.ts'
+import type { Keyring } from '../mint/keyring.ts'
+import type { Database } from '../store/database.ts'
+import type { DecisionRow } from '../store/decision-row.ts'
+import { writeDecisions } from '../store/decisions.ts'
+import { appendRevocations } from '../store/revocations.ts'
+import { closeDueTasks, lockSweep, prune } from '../store/sweep.ts'
+import type { Task } from '../store/task-record.ts'
+
+export interface SweeperDeps {
+  db: Database
+  clock: Clock
+  log: Logger
+  keyring: Keyring
+  /** Milliseconds. */
+  retention: number
+  /** Told of each round: how many tasks it closed. */
+  onSwept?: (closed: number) => void
+}
+
+export interface Sweeper {
+  /** One round of everything. Throws what the database throws. */
+  sweep(): Promise<void>
+  start(): void
+  stop(): Promise<void>
+}
+
+/** Rows at a time: a transaction stays short, however much is due. */
+const closeMost = 500
+const pruneMost = 5_000
+/** How long what can matter no more is kept all the same: replicas' clocks differ. */
+const margin = 3_600_000
+
+/** Every replica runs it; a lock of the transaction's lets one close tasks at a time. Within 5 s of a deadline (contract §3). */
+export function createSweeper(deps: SweeperDeps): Sweeper {
+  const { db, clock, log, keyring, retention, onSwept } = deps
+
+  async function sweep(): Promise<void> {
+    await keyring.reload()
+    await keyring.maintain()
+    let closed = 0
+    for (let more = true; more; ) {
+      const count = await closeDue(db, new Date(clock()))
+      closed += count
+      more = count === closeMost
+    }
+    onSwept?.(closed)
+  }
+
+  async function pruneAll(): Promise<void> {
+    const now = clock()
+    const cutoffs = { retention: new Date(now - retention), harmless: new Date(now - margin) }
+    while (await prune(db, cutoffs, pruneMost));
+  }
+
+  function guarded(what: string, work: () => Promise<void>): () => Promise<void> {
+    return async () => {
+      try {
+        await work()
+      } catch (error) {
+        const cause = error instanceof HallpassError ? error.cause : error
+        log.error({ err: cause instanceof Error ? cause.message : String(cause) }, `${what} failed`)
+      }
+    }
+  }
+
+  const tasks = [
+    cron.createTask('*/2 * * * * *', guarded('the sweep', sweep), { noOverlap: true }),
+    cron.createTask('30 * * * * *', guarded('pruning', pruneAll), { noOverlap: true }),
+  ]
+
+  return {
+    async sweep() {
+      await sweep()
+      await pruneAll()
+    },
+    start() {
+      for (const task of tasks) task.start()
+    },
+    async stop() {
+      for (const task of tasks) await task.destroy()
+    },
+  }
+}
+
+/** Closes what is due, with its decision rows and its place in the revocation record. Answers how many. */
+function closeDue(db: Database, now: Date): Promise<number> {
+  return db.transaction(async tx => {
+    if (!(await lockSweep(tx))) return 0
+    const tasks = await closeDueTasks(tx, now, closeMost)
+    if (tasks.length === 0) return 0
+    await writeDecisions(
+      tx,
+      tasks.map(task => ownDecision(task, now)),
+    )
+    await appendRevocations(
+      tx,
+      tasks.map(({ id: taskId, state, ver, closeReason, deadline: until }) => ({
+        at: now,
+        taskId,
+        state,
+        ver,
+        reason: closeReason ?? state,
+        until,
+      })),
+    )
+    return tasks.length
+  })
+}
+
+/** The broker's own decision: nobody asked. */
+function ownDecision(task: Task, at: Date): DecisionRow {
+  return {
+    id: newId(),
+    at,
+    requestId: newId(),
+    action: 'close',
+    decision: 'allow',
+    code: null,
+    reason:
+      task.closeReason === 'silent' ? 'the task was silent past its heartbeat' : 'the task’s deadline passed',
+    principal: null,
+    trust: null,
+    taskId: task.id,
+    taskVer: task.ver,
+    jti: null,
+    policyVersion: null,
+    policies: [],
+    asked: { outcome: task.closeReason },
+    workload: null,
+    context: task.context,
+    attestation: null,
+    address: null,
+  }
+}

@@ -1,0 +1,74 @@
+import type { Selectable } from 'kysely'
+import type { Database, Transaction } from './database.ts'
+import type { Tables } from './tables.ts'
+
+/** A signing key as it is stored: the private key wrapped, the public one derived from it (invariant 9). */
+export interface KeyRow {
+  kid: string
+  alg: string
+  publishedAt: Date
+  activeAt: Date
+  retiredAt: Date | null
+  lastDay: Date | null
+  privateKey: Buffer
+  wrappedBy: string
+}
+
+type Row = Selectable<Tables['signing_keys']>
+
+const columns = 'kid, alg, published_at, active_at, retired_at, last_day, private_key, wrapped_by'
+const all = { name: 'keys_all', text: `SELECT ${columns} FROM signing_keys ORDER BY active_at, kid` }
+const lock = { name: 'keys_lock', text: 'LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE' }
+const insert = {
+  name: 'keys_insert',
+  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+}
+const schedule = {
+  name: 'keys_schedule',
+  text: 'UPDATE signing_keys SET active_at = $2, retired_at = $3, last_day = $4 WHERE kid = $1',
+}
+const remove = { name: 'keys_remove', text: 'DELETE FROM signing_keys WHERE kid = ANY ($1)' }
+
+export async function readKeys(db: Pick<Database, 'query'>): Promise<KeyRow[]> {
+  return (await db.query<Row>(all, [])).map(keyOf)
+}
+
+/** Lets one replica at a time change the keys; readers are not held up. */
+export async function lockKeys(tx: Transaction): Promise<KeyRow[]> {
+  await tx.query(lock, [])
+  return readKeys(tx)
+}
+
+export async function insertKey(tx: Transaction, key: KeyRow): Promise<void> {
+  await tx.query(insert, [
+    key.kid,
+    key.alg,
+    key.publishedAt,
+    key.activeAt,
+    key.retiredAt,
+    key.lastDay,
+    key.privateKey,
+    key.wrappedBy,
+  ])
+}
+
+export async function scheduleKey(tx: Transaction, key: KeyRow): Promise<void> {
+  await tx.query(schedule, [key.kid, key.activeAt, key.retiredAt, key.lastDay])
+}
+
+export async function removeKeys(tx: Transaction, kids: string[]): Promise<void> {
+  await tx.query(remove, [kids])
+}
+
+function keyOf(row: Row): KeyRow {
+  return {
+    kid: row.kid,
+    alg: row.alg,
+    publishedAt: row.published_at,
+    activeAt: row.active_at,
+    retiredAt: row.retired_at,
+    lastDay: row.last_day,
+    privateKey: row.private_key,
+    wrappedBy: row.wrapped_by,
+  }
+}

@@ -1,0 +1,79 @@
+import { firstIdAt } from '../ids.ts'
+import type { Database, Transaction } from './database.ts'
+import type { Task } from './task-record.ts'
+import { taskOf } from './tasks.ts'
+
+/** Any constants will do, as long as they stay the same. */
+const sweeperLock = 7_255_842
+
+const lock = { name: 'sweep_lock', text: 'SELECT pg_try_advisory_xact_lock($1) AS mine' }
+const closeDue = {
+  name: 'sweep_close_due',
+  text: `UPDATE tasks SET state = 'closed', close_reason = CASE WHEN deadline <= $1 THEN 'expired' ELSE 'silent' END,
+      closed_at = $1, silent_at = NULL, rev = rev + 1
+    WHERE id IN (
+      SELECT id FROM tasks WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
+      ORDER BY deadline LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING *`,
+}
+
+/** Whether this transaction is the one that sweeps: the lock is the transaction's, and goes with it. */
+export async function lockSweep(tx: Transaction): Promise<boolean> {
+  const [row] = await tx.query<{ mine: boolean }>(lock, [sweeperLock])
+  return row?.mine === true
+}
+
+/** Closes tasks past their deadline or silent past their heartbeat. */
+export async function closeDueTasks(tx: Transaction, now: Date, most: number): Promise<Task[]> {
+  return (await tx.query<Parameters<typeof taskOf>[0]>(closeDue, [now, most])).map(taskOf)
+}
+
+export interface Cutoffs {
+  /** Tasks closed before, credentials that expired before and decisions taken before are no longer kept. */
+  retention: Date
+  /** What only guards against the living: uses of attestations and revocations that can matter no more. */
+  harmless: Date
+}
+
+const prunings: { table: string; text: string; values: (cutoffs: Cutoffs) => unknown[] }[] = [
+  {
+    table: 'credentials',
+    text: 'DELETE FROM credentials WHERE jti IN (SELECT jti FROM credentials WHERE jti < $1 AND expires_at < $2 ORDER BY jti LIMIT $3)',
+    values: ({ retention }) => [firstIdAt(retention.getTime()), retention],
+  },
+  {
+    table: 'decisions',
+    text: 'DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE id < $1 AND at < $2 ORDER BY id LIMIT $3)',
+    values: ({ retention }) => [firstIdAt(retention.getTime()), retention],
+  },
+  {
+    table: 'tasks',
+    text: `DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE state = 'closed' AND closed_at < $1 ORDER BY closed_at LIMIT $2)`,
+    values: ({ retention }) => [retention],
+  },
+  {
+    table: 'attestation_uses',
+    text: `DELETE FROM attestation_uses WHERE use_key IN (
+      SELECT use_key FROM attestation_uses WHERE acceptable_until < $1 ORDER BY acceptable_until LIMIT $2)`,
+    values: ({ harmless }) => [harmless],
+  },
+  {
+    table: 'revocations',
+    text: 'DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE until < $1 ORDER BY until LIMIT $2)',
+    values: ({ harmless }) => [harmless],
+  },
+]
+
+/** Removes what is no longer kept, a bounded number of rows of each table; answers whether there may be more. */
+export async function prune(db: Database, cutoffs: Cutoffs, most: number): Promise<boolean> {
+  let more = false
+  for (const { table, text, values } of prunings) {
+    const rows = await db.query({ name: `prune_${table}`, text: `${text} RETURNING 1` }, [
+      ...values(cutoffs),
+      most,
+    ])
+    if (rows.length === most) more = true
+  }
+  return more
+}

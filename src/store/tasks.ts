@@ -1,0 +1,174 @@
+import { createHash } from 'node:crypto'
+import { type Selectable, sql } from 'kysely'
+import type { Database, Transaction } from './database.ts'
+import { answered } from './failure.ts'
+import type { Tables } from './tables.ts'
+import type { Task, TaskState } from './task-record.ts'
+
+type Row = Selectable<Tables['tasks']>
+
+const columns = `id, trust, kind, ref, templated, purpose, principal, subject, state, close_reason, context, bind, ver, rev,
+  opened_at, deadline, heartbeat_timeout, last_heartbeat_at, closed_at`
+
+const byId = { name: 'task_by_id', text: `SELECT ${columns} FROM tasks WHERE id = $1` }
+const lockById = { name: 'task_lock', text: `SELECT ${columns} FROM tasks WHERE id = $1 FOR UPDATE` }
+const byName = {
+  name: 'task_by_name',
+  text: `SELECT ${columns} FROM tasks WHERE name_key = $1 AND NOT templated AND state <> 'closed'`,
+}
+const byTemplatedName = {
+  name: 'task_by_templated_name',
+  text: `SELECT n.task_id, ${columns} FROM task_names n LEFT JOIN tasks t ON t.id = n.task_id WHERE n.name_key = $1`,
+}
+const claimName = {
+  name: 'task_claim_name',
+  text: 'INSERT INTO task_names (name_key, task_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING task_id',
+}
+const insert = {
+  name: 'task_insert',
+  text: `INSERT INTO tasks (id, trust, kind, ref, name_key, templated, purpose, principal, subject, state, context, bind, ver, rev,
+      opened_at, deadline, heartbeat_timeout, silent_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, $11, $12, $13, $14, $15, $16, $17)
+    ON CONFLICT DO NOTHING RETURNING id`,
+}
+const update = {
+  name: 'task_update',
+  text: `UPDATE tasks SET state = $2, close_reason = $3, context = $4, ver = $5, rev = $6, deadline = $7, last_heartbeat_at = $8,
+      silent_at = $9, closed_at = $10
+    WHERE id = $1`,
+}
+
+/** What names a task: with a template (trust, ref), for ever; elsewhere (trust, principal, ref), while it is not closed. */
+export interface TaskName {
+  trust: string
+  principal: string
+  ref: string
+  templated: boolean
+}
+
+export async function findTask(db: Database, id: string): Promise<Task | null> {
+  const [row] = await db.query<Row>(byId, [id])
+  return row ? taskOf(row) : null
+}
+
+/** The task of that name; `ended` where the name was used by a task that is no longer kept. */
+export async function findTaskByName(db: Database, name: TaskName): Promise<Task | 'ended' | null> {
+  const [row] = await db.query<Row & { task_id?: string }>(name.templated ? byTemplatedName : byName, [
+    nameKey(name),
+  ])
+  if (!row) return null
+  return row.id === null ? 'ended' : taskOf(row)
+}
+
+/** Inserts an open task, unless its name is taken: then it answers false and has written nothing. */
+export async function insertTask(tx: Transaction, task: Task): Promise<boolean> {
+  const key = nameKey(task)
+  if (task.templated && (await tx.query(claimName, [key, task.id])).length === 0) return false
+  const rows = await tx.query(insert, [
+    task.id,
+    task.trust,
+    task.kind,
+    task.ref,
+    key,
+    task.templated,
+    task.purpose,
+    task.principal,
+    task.subject,
+    JSON.stringify(task.context),
+    task.bind,
+    task.ver,
+    task.rev,
+    task.openedAt,
+    task.deadline,
+    task.heartbeatTimeout,
+    silentAt(task),
+  ])
+  return rows.length === 1
+}
+
+/** Reads the task and holds it against every other change, and against reservations, until the transaction ends. */
+export async function lockTask(tx: Transaction, id: string): Promise<Task | null> {
+  const [row] = await tx.query<Row>(lockById, [id])
+  return row ? taskOf(row) : null
+}
+
+/** Writes what of a task can change. */
+export async function updateTask(tx: Transaction, task: Task): Promise<void> {
+  await tx.query(update, [
+    task.id,
+    task.state,
+    task.closeReason,
+    JSON.stringify(task.context),
+    task.ver,
+    task.rev,
+    task.deadline,
+    task.lastHeartbeatAt,
+    silentAt(task),
+    task.closedAt,
+  ])
+}
+
+export interface TaskFilter {
+  state?: TaskState | undefined
+  kind?: string | undefined
+  ref?: string | undefined
+  principal?: string | undefined
+}
+
+/** Newest first; `before` is the ID of the last task of the page before. */
+export async function listTasks(
+  db: Database,
+  filter: TaskFilter,
+  before: string | null,
+  limit: number,
+): Promise<Task[]> {
+  let query = db.kysely.selectFrom('tasks').selectAll().orderBy('id', 'desc').limit(limit)
+  if (before) query = query.where('id', '<', before)
+  if (filter.state) query = query.where('state', '=', filter.state)
+  if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind)
+  for (const column of ['ref', 'principal'] as const) {
+    const value = filter[column]
+    if (value === undefined) continue
+    // The index is on a hash: refs and principals can be longer than an index row.
+    query = query
+      .where(sql<boolean>`hashtextextended(${sql.ref(column)}, 0) = hashtextextended(${value}, 0)`)
+      .where(column, '=', value)
+  }
+  return (await answered(query.execute())).map(taskOf)
+}
+
+/** A suspended task is not expected to beat. */
+function silentAt(task: Task): Date | null {
+  if (task.state !== 'open' || task.heartbeatTimeout === null) return null
+  return new Date((task.lastHeartbeatAt ?? task.openedAt).getTime() + task.heartbeatTimeout * 1000)
+}
+
+export function nameKey({ trust, principal, ref, templated }: TaskName): Buffer {
+  return createHash('sha256')
+    .update(JSON.stringify(templated ? [trust, ref] : [trust, principal, ref]))
+    .digest()
+}
+
+export function taskOf(row: Omit<Row, 'name_key' | 'silent_at'>): Task {
+  return {
+    id: row.id,
+    trust: row.trust,
+    kind: row.kind,
+    ref: row.ref,
+    templated: row.templated,
+    purpose: row.purpose,
+    principal: row.principal,
+    subject: row.subject,
+    state: row.state,
+    closeReason: row.close_reason,
+    context: row.context,
+    bind: row.bind,
+    ver: row.ver,
+    rev: row.rev,
+    openedAt: row.opened_at,
+    deadline: row.deadline,
+    heartbeatTimeout: row.heartbeat_timeout,
+    lastHeartbeatAt: row.last_heartbeat_at,
+    closedAt: row.closed_at,
+  }
+}

@@ -1,0 +1,17 @@
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config.ts'
+import type { Ask, Decision } from '../decide/decision.ts'
+import type { Database } from '../store/database.ts'
+import type { DecisionRow } from '../store/decision-row.ts'
+
+/** What the stories of tasks need. */
+export interface TaskDeps {
+  db: Database
+  clock: Clock
+  /** Puts a question to the policy set in force. Pure, and quick enough to be asked inside a transaction. */
+  decide: (ask: Ask) => Decision
+  /** Writes a decision that belongs to no transaction. */
+  writeDecision: (row: DecisionRow) => Promise<void>
+  tasks: Config['tasks']
+  trust: Config['trust']
+}

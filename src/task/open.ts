@@ -1,0 +1,123 @@
+import { HallpassError } from '../errors.ts'
+import { newId } from '../ids.ts'
+import type { Asker } from '../observe/asker.ts'
+import { allowed, type Event, newEvent, refusalsLogged } from '../observe/record.ts'
+import { writeDecisions } from '../store/decisions.ts'
+import type { Task } from '../store/task-record.ts'
+import { findTaskByName, insertTask } from '../store/tasks.ts'
+import { consumeUses } from '../store/uses.ts'
+import { authorize, circumstances } from './authorize.ts'
+import type { TaskDeps } from './deps.ts'
+import { viewOf } from './view.ts'
+
+/** A task as it is to be opened. */
+export interface OpenRequest {
+  kind: string
+  ref: string
+  purpose: string | null
+  trust: string
+  principal: string
+  templated: boolean
+  context: Record<string, string>
+  bind: string[]
+  /** null: `deadline_default` from now. */
+  deadline: Date | null
+  /** Seconds. */
+  heartbeatTimeout: number | null
+}
+
+/**
+ * Opens a task, or answers the one that is open under that name already. Throws `task_closed` where the name stood for a job that is
+ * over, `task_unknown` where it is another principal's, `refused` where policy does not allow it.
+ */
+export async function openTask(
+  deps: TaskDeps,
+  asker: Asker,
+  request: OpenRequest,
+): Promise<{ task: Task; created: boolean }> {
+  const event = newEvent(asker, 'open', deps.clock(), {
+    kind: request.kind,
+    ref: request.ref,
+    purpose: request.purpose,
+    principal: request.principal,
+    bind: request.bind,
+    deadline: request.deadline,
+    heartbeat_timeout: request.heartbeatTimeout,
+  })
+  return refusalsLogged(event, deps.writeDecision, async () => {
+    if (asker.token)
+      throw new HallpassError('refused', 'A Hallpass token opens no task: an attestation does.')
+    const found = await findTaskByName(deps.db, request)
+    if (found) return { task: known(deps, event, found, request), created: false }
+
+    const task = newTask(deps, request, event.at)
+    event.task = task
+    const decision = deps.decide({
+      ...circumstances(deps, asker),
+      action: 'open',
+      task: { ...viewOf(task, asker), owner: task.principal },
+    })
+    event.decisions.push(decision)
+    if (!decision.allow)
+      throw new HallpassError('refused', `Policy does not allow to open a task of kind ${task.kind}.`)
+
+    if (await insert(deps, event, task)) return { task, created: true }
+    const first = await findTaskByName(deps.db, request)
+    if (!first)
+      throw new HallpassError('unavailable', 'The task was closed while it was being opened.', {
+        retryAfter: 1,
+      })
+    return { task: known(deps, event, first, request), created: false }
+  })
+}
+
+/** False where another request was first with the name: then nothing is written. */
+async function insert(deps: TaskDeps, event: Event, task: Task): Promise<boolean> {
+  const { principal, requestId } = event.asker
+  return deps.db.transaction(async tx => {
+    if (!(await insertTask(tx, task))) return false
+    if (principal.attestation.reuse === 'once') {
+      const { useKey: key, acceptableUntil } = principal.attestation
+      const [mine] = await consumeUses(tx, [{ key, requestId, acceptableUntil: new Date(acceptableUntil) }])
+      if (!mine) throw new HallpassError('attestation_reused', 'The attestation was used before.')
+    }
+    await writeDecisions(tx, [allowed(event)])
+    return true
+  })
+}
+
+function known(deps: TaskDeps, event: Event, found: Task | 'ended', request: OpenRequest): Task {
+  if (found === 'ended') throw new HallpassError('task_closed', 'The task that stood for this job is closed.')
+  event.task = found
+  if (found.principal !== request.principal)
+    throw new HallpassError('task_unknown', 'The task of that name is another principal’s.')
+  // A workload is the owner here; an operator may have no right to see what others opened.
+  if (event.asker.principal.kind === 'operator') authorize(deps, event, found, 'read')
+  if (found.state === 'closed')
+    throw new HallpassError('task_closed', 'The task that stood for this job is closed.')
+  return found
+}
+
+function newTask({ tasks }: TaskDeps, request: OpenRequest, now: Date): Task {
+  return {
+    id: newId(),
+    trust: request.trust,
+    kind: request.kind,
+    ref: request.ref,
+    templated: request.templated,
+    purpose: request.purpose,
+    principal: request.principal,
+    subject: request.principal,
+    state: 'open',
+    closeReason: null,
+    context: request.context,
+    bind: request.bind,
+    ver: 1,
+    rev: 1,
+    openedAt: now,
+    deadline: request.deadline ?? new Date(now.getTime() + tasks.deadlineDefault),
+    heartbeatTimeout: request.heartbeatTimeout,
+    lastHeartbeatAt: null,
+    closedAt: null,
+  }
+}

@@ -1,0 +1,107 @@
+import { type CompiledPolicies, compilePolicies } from '../../src/decide/compile.ts'
+import type { Ask, Caller, TaskAction, TaskView } from '../../src/decide/decision.ts'
+import { faultText } from '../../src/decide/fault.ts'
+import { bootstrapId } from '../../src/decide/vocabulary.ts'
+
+export const noon = Date.parse('2026-03-02T12:00:00Z')
+
+export const taskActions: TaskAction[] = [
+  'read',
+  'close',
+  'suspend',
+  'resume',
+  'extend',
+  'revoke',
+  'change_context',
+  'heartbeat',
+]
+
+export const ci: Caller = {
+  id: 'github:repo:acme/api:environment:production',
+  kind: 'workload',
+  trust: 'github',
+  tags: { repository: 'acme/api', environment: 'production' },
+  groups: ['github/teams/deployers'],
+}
+
+export const staff: Caller = {
+  id: 'staff:anna',
+  kind: 'operator',
+  trust: 'staff',
+  tags: { email: 'anna@acme.example' },
+  groups: ['staff/groups/sre'],
+}
+
+export const bootstrap: Caller = {
+  id: bootstrapId,
+  kind: 'operator',
+  trust: 'hallpass',
+  tags: {},
+  groups: [],
+}
+
+export const ciTask: TaskView = {
+  id: '019a0000-0000-7000-8000-000000000001',
+  kind: 'ci-job',
+  state: 'open',
+  context: { environment: 'production', sha: 'abc' },
+  subject: ci.id,
+  owner: ci.id,
+  depth: 0,
+  openedAt: noon - 60_000,
+}
+
+type Mint = Extract<Ask, { action: 'mint' }>
+
+export const mint = (change: Partial<Mint> = {}): Mint => ({
+  action: 'mint',
+  caller: ci,
+  now: noon,
+  ip: '10.1.2.3',
+  task: ciTask,
+  scope: 'deploy:prod',
+  audience: 'https://deploy.example',
+  credential: 'jwt',
+  ttl: 300,
+  ...change,
+})
+
+export const onTask = (action: TaskAction, caller: Caller = ci, task: TaskView = ciTask): Ask => ({
+  action,
+  caller,
+  now: noon,
+  ip: null,
+  task,
+})
+
+export const open = (caller: Caller = ci, task: TaskView = ciTask): Ask => ({
+  action: 'open',
+  caller,
+  now: noon,
+  ip: null,
+  task: { ...task, id: 'new', openedAt: noon },
+})
+
+export const administer = (caller: Caller): Ask => ({ action: 'administer', caller, now: noon, ip: null })
+
+export const introspect = (caller: Caller = ci): Ask => ({
+  action: 'introspect',
+  caller,
+  now: noon,
+  ip: null,
+  task: ciTask,
+  audience: 'https://deploy.example',
+})
+
+/** The set of one file; its faults fail the test that wanted it. */
+export function compiled(text: string): CompiledPolicies {
+  const result = compilePolicies([{ name: 'test.cedar', text }])
+  if (!result.ok) throw new Error(result.faults.map(faultText).join('\n'))
+  return result.compiled
+}
+
+/** What is wrong with one file, a line each. */
+export function faultsOf(text: string): string[] {
+  const result = compilePolicies([{ name: 'test.cedar', text }])
+  return result.ok ? [] : result.faults.map(faultText)
+}
