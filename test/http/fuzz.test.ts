@@ -2,9 +2,10 @@ import { randomUUID } from 'node:crypto'
 import fc, { type Arbitrary } from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Operation, readContract, type Schema } from '../../src/http/contract/document.ts'
-import { startTestBroker } from '../support/broker.ts'
-import { createClient, type RequestOptions } from '../support/client.ts'
+import { ciSource, startTestBroker, type TestBroker, testIssuer } from '../support/broker.ts'
+import type { RequestOptions } from '../support/client.ts'
 import { tricky, valuesOf } from '../support/client-arbitraries.ts'
+import { startIssuer, type TestIssuer } from '../support/issuer.ts'
 
 /**
  * Every operation of openapi.yaml, asked well, badly and absurdly. The client holds every answer against the contract, where no
@@ -14,21 +15,28 @@ import { tricky, valuesOf } from '../support/client-arbitraries.ts'
 const document = readContract()
 const uuid = '019f1c52-6b1e-7c3a-9d2f-0b8f5a4c1e77'
 
-let broker: Awaited<ReturnType<typeof startTestBroker>>
-let client: ReturnType<typeof createClient>
+let broker: TestBroker
+let agents: TestIssuer
+let ci: TestIssuer
 /** Stands in a request where a value exists only once the broker runs. */
-const known = { task: uuid, jti: uuid, operator: '', attestation: '', token: '' }
+const known = { task: uuid, jti: uuid, operator: '', attestation: '', job: '', token: '' }
 const placeholders = Object.keys(known).map(name => `<${name}>`)
 
 beforeAll(async () => {
-  broker = await startTestBroker()
-  client = createClient({ baseUrl: broker.url })
+  agents = await startIssuer()
+  ci = await startIssuer()
+  const trust = [ciSource(agents.issuer, { name: 'agents', task: null }), ciSource(ci.issuer)]
+  broker = await startTestBroker({ trust })
   known.operator = await broker.operatorToken()
-  known.attestation = await broker.attestation()
+  const iat = Math.floor(Date.now() / 1000)
+  const claims = { sub: 'agent-7', aud: testIssuer, iat, exp: iat + 600 }
+  known.attestation = agents.sign(claims)
+  known.job = ci.sign({ ...claims, repository: 'acme/api', run_id: '7', run_attempt: '1', check_run_id: '9' })
 })
 
 // A task and a token of their own for each operation: one of them is sure to end what it is given.
 beforeEach(async () => {
+  const { client } = broker
   const { attestation: token } = known
   const json = { kind: 'agent-run', ref: `fuzz-${randomUUID()}` }
   const opened = await client.request<{ id: string }>('POST', '/v1/tasks', { token, json })
@@ -45,6 +53,8 @@ beforeEach(async () => {
 
 afterAll(async () => {
   await broker?.close()
+  await agents?.close()
+  await ci?.close()
 })
 
 interface Shot {
@@ -150,7 +160,7 @@ const formBody = (schema: Schema, mediaType: string): Arbitrary<RequestOptions> 
       scope: fc.constantFrom('deploy:staging', 'deploy:prod logs:read'),
       audience: fc.constantFrom('https://deploy.example', 'a'),
       task_id: fc.constantFrom('<task>', uuid),
-      subject_token: fc.constantFrom('<attestation>', '<token>', '<operator>'),
+      subject_token: fc.constantFrom('<attestation>', '<job>', '<token>', '<operator>'),
       assertion: fc.constant('<attestation>'),
       client_assertion: fc.constant('<attestation>'),
       token: fc.constantFrom('<token>', '<attestation>', '<operator>', 'x'),
@@ -237,7 +247,7 @@ const queryOf = ({ parameters }: Operation): Arbitrary<string> => {
 
 const shots = (operation: Operation): Arbitrary<Shot> => {
   const tokens = fc.oneof(
-    { weight: 6, arbitrary: fc.constantFrom('<operator>', '<attestation>') },
+    { weight: 6, arbitrary: fc.constantFrom('<operator>', '<attestation>', '<job>') },
     fc.constantFrom(undefined, '<token>', 'x', 'a.b.c', 'x'.repeat(6000), '..', '"', 'a b'),
   )
   const methods = fc.oneof(
@@ -261,16 +271,18 @@ const shots = (operation: Operation): Arbitrary<Shot> => {
 /** Puts what is known by now where a shot, made before, has its placeholder, plain or percent-encoded. */
 const filled = (text: string): string =>
   text.replace(
-    /(?:<|%3C)(task|jti|operator|attestation|token)(?:>|%3E)/g,
+    /(?:<|%3C)(task|jti|operator|attestation|job|token)(?:>|%3E)/g,
     (_, name: keyof typeof known) => known[name],
   )
 
 const fire = ({ method, path, options: { body, token, ...options } }: Shot) =>
-  client.request<unknown>(method, filled(path), {
+  broker.client.request<unknown>(method, filled(path), {
     ...options,
     ...(token === undefined ? {} : { token: filled(token) }),
     ...(body === undefined ? {} : { body: typeof body === 'string' ? filled(body) : body }),
   })
+
+const secrets = () => [known.operator, known.attestation, known.job]
 
 describe('whatever it is sent, the broker answers as the contract says', () => {
   it.each(
@@ -280,14 +292,19 @@ describe('whatever it is sent, the broker answers as the contract says', () => {
       fc.asyncProperty(shots(operation), async shot => {
         const { status, text } = await fire(shot)
         expect(status).toBeLessThan(500)
-        for (const secret of [known.operator, known.attestation]) expect(text).not.toContain(secret)
+        for (const secret of secrets()) expect(text).not.toContain(secret)
       }),
       { numRuns: 80 },
     )
   })
 })
 
+it('and logs no token of it all', () => {
+  const logged = broker.logged.join('')
+  for (const secret of secrets()) expect(logged).not.toContain(secret)
+})
+
 it('and is alive and ready after it all', async () => {
-  expect((await client.request('GET', '/healthz')).status).toBe(200)
-  expect((await client.request('GET', '/readyz')).status).toBe(200)
+  expect((await broker.client.request('GET', '/healthz')).status).toBe(200)
+  expect((await broker.client.request('GET', '/readyz')).status).toBe(200)
 })

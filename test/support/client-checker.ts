@@ -21,8 +21,15 @@ export interface ContractChecker {
 
 const problem: Schema = { $ref: '#/components/schemas/Problem' }
 
-/** What is outside the contract: not found, or not by this method, as a problem document. */
+/**
+ * What is outside the contract: not found, or not by this method, as a problem document. What cannot be read at all may be
+ * refused before it is known where it was meant to go.
+ */
 const outside: Response = { headers: {}, content: { 'application/problem+json': problem } }
+const outsideStatuses = [404, 405, 400, 413, 415, 429, 503]
+
+/** RFC 9110 §9.3.7: any path may say which methods it has. */
+const options: Response = { headers: { Allow: { required: true, schema: { type: 'string' } } }, content: {} }
 
 export const contractChecker = (document: ContractDocument): ContractChecker => {
   const compile = remembering(schemaCompiler(document))
@@ -66,8 +73,12 @@ function* disagreements(
   compile: Compile,
 ): Generator<string> {
   const { status } = exchange
-  if (operation === undefined && status !== 404 && status !== 405) {
-    yield `is not in the contract: 404 or 405 was expected`
+  if (exchange.method.toUpperCase() === 'OPTIONS' && status === 200) {
+    yield* headerFaults(options, exchange, compile)
+    return
+  }
+  if (operation === undefined && !outsideStatuses.includes(status)) {
+    yield 'is not in the contract: 404 or 405 was expected'
     return
   }
   const response = operation === undefined ? outside : operation.responses[String(status)]

@@ -186,6 +186,13 @@ describe('the client rejects an answer', () => {
       'body /stack: is not known',
     ],
     [
+      'to OPTIONS that does not say which methods there are',
+      'OPTIONS',
+      path,
+      { status: 200 },
+      'header Allow is missing',
+    ],
+    [
       'that leads elsewhere',
       'GET',
       path,
