@@ -25,6 +25,7 @@ import { decisionWriter } from './store/decisions.ts'
 import { startEmbeddedPostgres } from './store/embedded/embedded-postgres.ts'
 import { migrate } from './store/migrate.ts'
 import { reserver } from './store/reserve.ts'
+import { taskMemory } from './store/task-memory.ts'
 import { consumeUses } from './store/uses.ts'
 
 /** A running broker. */
@@ -112,6 +113,7 @@ async function start(
     attestor,
     metrics,
     writeDecision,
+    memory: taskMemory(db),
     listen: config.listen,
     contract: loadContract(),
     limits: createLimits(config.limits),

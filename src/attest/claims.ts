@@ -1,7 +1,6 @@
 import { isLosslessNumber } from 'lossless-json'
 import type { OidcSource, TrustSource } from '../config.ts'
 import { refuse } from './refusal.ts'
-import { parseSpiffeId } from './spiffe-id.ts'
 import type { JsonObject, JsonValue } from './strict-json.ts'
 
 export interface CheckedClaims {
@@ -27,7 +26,9 @@ export function checkClaims(
   now: number,
   clockSkew: number,
 ): CheckedClaims {
-  const sub = checkSubject(claims.sub, source)
+  const { sub } = claims
+  // A SPIFFE ID was read already: it is what its trust source was found by.
+  if (typeof sub !== 'string' || sub === '' || sub.length > maxSubLength) throw refuse('subject')
   if (!isAudience(claims.aud, source.audience)) throw refuse('audience')
   const expiresAt = readTime(claims.exp)
   const notBefore = readTime(claims.nbf)
@@ -41,14 +42,6 @@ export function checkClaims(
     checkLogin(claims, source, source.operators.maxAge, now, clockSkew)
   }
   return { sub, expiresAt }
-}
-
-/** A SPIFFE source speaks for its own trust domain only; an OIDC issuer's subjects are its own affair. */
-function checkSubject(sub: JsonValue | undefined, source: TrustSource): string {
-  if (typeof sub !== 'string' || sub === '' || sub.length > maxSubLength) throw refuse('subject')
-  if (source.kind === 'spiffe' && parseSpiffeId(sub)?.trustDomain !== source.trustDomain)
-    throw refuse('subject')
-  return sub
 }
 
 /** This and nothing else: what was made for others too, those others can send here (JWT-SVID §6.2). */

@@ -69,7 +69,8 @@ function problem(response: Response, error: HallpassError, requestId: string): v
     )
 }
 
-const isOauth = (request: Request): boolean => /(^|\/)oauth2\/(token|introspect|revoke)$/.test(request.path)
+const isOauth = ({ method, path }: Request): boolean =>
+  method === 'POST' && /(^|\/)oauth2\/(token|introspect|revoke)$/.test(path)
 
 /** What express and its body readers throw, in our words. */
 function hallpassError(thrown: unknown): HallpassError {

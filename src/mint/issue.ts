@@ -5,14 +5,13 @@ import type { Asker } from '../observe/asker.ts'
 import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
 import type { NewCredential, Reservation, Reserved } from '../store/reserve.ts'
 import type { Task } from '../store/task-record.ts'
-import type { TaskDeps } from '../task/deps.ts'
-import { taskForMint, type Wanted } from '../task/for-mint.ts'
+import { type ForMintDeps, taskForMint, type Wanted } from '../task/for-mint.ts'
 import { type Ask, checkAsk, decideMint, type Grant } from './ask.ts'
 import { signAccessToken } from './jwt.ts'
 import type { Keyring } from './keyring.ts'
 import type { SigningKey } from './signing-key.ts'
 
-export interface MintDeps extends TaskDeps {
+export interface MintDeps extends ForMintDeps {
   issuer: string
   credentials: Config['credentials']
   keyring: Keyring
@@ -53,10 +52,20 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
     const alg = algFor(deps.credentials, ask.audiences)
 
     for (let attempt = 1; attempt <= attemptsMost; attempt++) {
-      const task = await taskForMint(deps, asker, ask, seen => {
-        event.task = seen
-      })
-      const grant = decideMint(deps, deps.credentials, event, task, ask)
+      let recalled = false
+      let task: Task
+      let grant: Grant
+      try {
+        task = await taskForMint(deps, asker, ask, attempt > 1, found => {
+          event.task = found.task
+          recalled = found.recalled
+        })
+        grant = decideMint(deps, deps.credentials, event, task, ask)
+      } catch (error) {
+        // A refusal that rests on memory is taken again on what is there now.
+        if (recalled) continue
+        throw error
+      }
       const key = deps.keyring.signer(alg)
       const credential = newCredential(deps, event.asker, task, ask, grant, key)
       event.jti = credential.jti

@@ -1,10 +1,14 @@
 import { HallpassError } from '../errors.ts'
 import type { Asker } from '../observe/asker.ts'
+import type { Found, TaskMemory } from '../store/task-memory.ts'
 import type { Task } from '../store/task-record.ts'
-import { findTask, findTaskByName } from '../store/tasks.ts'
 import type { TaskDeps } from './deps.ts'
 import { drift, type Job, jobOf } from './job.ts'
 import { openTask } from './open.ts'
+
+export interface ForMintDeps extends TaskDeps {
+  memory: TaskMemory
+}
 
 export interface Wanted {
   taskId: string | null
@@ -14,19 +18,22 @@ export interface Wanted {
 /**
  * The task that the caller may mint for (contract §4, which task): its job's, opened if it never was, or the one it names, if that is
  * its own. Throws `malformed`, `task_unknown`, `task_closed`, `task_suspended`, `task_changed` or `context_drift`.
- * `seen` is told of the task as soon as it is known to be the caller's, for the log.
+ * Answers from memory unless `fresh`; `seen` is told of the task as soon as it is known to be the caller's, before anything that can
+ * change about it is looked at.
  */
 export async function taskForMint(
-  deps: TaskDeps,
+  deps: ForMintDeps,
   asker: Asker,
   wanted: Wanted,
-  seen: (task: Task) => void,
+  fresh: boolean,
+  seen: (found: Found<Task>) => void,
 ): Promise<Task> {
   const job = jobOf(asker.principal)
-  const task = job
-    ? await taskOfJob(deps, asker, job, wanted.taskId)
-    : await taskNamed(deps, asker, wanted.taskId)
-  seen(task)
+  const found = job
+    ? await taskOfJob(deps, asker, job, wanted.taskId, fresh)
+    : await taskNamed(deps, asker, wanted.taskId, fresh)
+  const { task } = found
+  seen(found)
   if (task.state === 'closed' || task.deadline.getTime() <= deps.clock())
     throw new HallpassError('task_closed', 'The task is closed.')
   if (task.state === 'suspended') throw new HallpassError('task_suspended', 'The task is suspended.')
@@ -36,17 +43,23 @@ export async function taskForMint(
   return task
 }
 
-async function taskOfJob(deps: TaskDeps, asker: Asker, job: Job, taskId: string | null): Promise<Task> {
+async function taskOfJob(
+  deps: ForMintDeps,
+  asker: Asker,
+  job: Job,
+  taskId: string | null,
+  fresh: boolean,
+): Promise<Found<Task>> {
   const { trust, id: principal } = asker.principal
-  const found = await findTaskByName(deps.db, { trust, principal, ref: job.ref, templated: true })
-  if (found === 'ended') {
-    if (taskId !== null) throw unknown()
+  const name = { trust, principal, ref: job.ref, templated: true }
+  const { task, recalled } = await deps.memory.byName(name, fresh)
+  if (task === 'ended' && taskId === null)
     throw new HallpassError('task_closed', 'The task that stood for this job is closed.')
-  }
-  if (found && (found.principal !== principal || (taskId !== null && taskId !== found.id))) throw unknown()
-  if (found) return found
+  if (task === 'ended' || (task && (task.principal !== principal || (taskId !== null && taskId !== task.id))))
+    throw unknown()
+  if (task) return { task, recalled }
   if (taskId !== null) throw unknown()
-  const { task } = await openTask(deps, asker, {
+  const opened = await openTask(deps, asker, {
     ...job,
     trust,
     principal,
@@ -55,16 +68,21 @@ async function taskOfJob(deps: TaskDeps, asker: Asker, job: Job, taskId: string 
     deadline: null,
     heartbeatTimeout: null,
   })
-  return task
+  return { task: opened.task, recalled: false }
 }
 
-async function taskNamed({ db }: TaskDeps, { principal }: Asker, taskId: string | null): Promise<Task> {
+async function taskNamed(
+  { memory }: ForMintDeps,
+  { principal }: Asker,
+  taskId: string | null,
+  fresh: boolean,
+): Promise<Found<Task>> {
   if (taskId === null)
     throw new HallpassError('malformed', 'task_id is required: the attestation names no job.')
-  const task = await findTask(db, taskId)
+  const { task, recalled } = await memory.byId(taskId, fresh)
   if (!task || task.templated || task.principal !== principal.id || task.trust !== principal.trust)
     throw unknown()
-  return task
+  return { task, recalled }
 }
 
 function mustAgree(job: Job, task: Task): void {

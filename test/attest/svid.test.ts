@@ -60,6 +60,15 @@ describe('a JWT-SVID', () => {
     expect((await attest(svid(lab, { audience: [broker] }))).id).toBe('spiffe://lab.example/ci/deployer')
   })
 
+  it('is another attestation than one with the same jti of another trust domain', async () => {
+    const { attest, svid } = await setUp()
+    const claims = { jti: 'j-1' }
+    const [first, again, other] = [svid(prod, { claims }), svid(prod, { claims }), svid(lab, { claims })]
+    const { useKey } = (await attest(first)).attestation
+    expect((await attest(again)).attestation.useKey).toBe(useKey)
+    expect((await attest(other)).attestation.useKey).not.toBe(useKey)
+  })
+
   it.each<TestAlg>(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512'])(
     'is accepted when signed with %s',
     async alg => {

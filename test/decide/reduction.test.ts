@@ -46,6 +46,8 @@ const rememberable = [
   form(p => `${p.task}.getTag(${p.key}) != ${p.word}`),
   form(p => `principal.hasTag(${p.key}) && ${p.task}.hasTag(principal.getTag(${p.key}))`),
   form(p => `${p.task}.hasTag(context.audience)`),
+  form(() => 'principal.hasTag(context.audience)'),
+  form(p => `principal.hasTag(${p.task}.kind) && principal.getTag(${p.task}.kind) == ${p.word}`),
   form(p => `${p.task} has owner && ${p.task}.owner == principal`),
   form(p => `[${p.task}.owner].contains(principal)`),
   form(p => `${p.task}.kind == ${p.word}`),
@@ -204,27 +206,19 @@ function askOf(action: Ask['action'], m: Members): Ask {
 }
 
 /** One ask, and then what differs from it in one member only: what was remembered for the one must not serve the other. */
-const asks: fc.Arbitrary<Ask[]> = fc
-  .tuple(
-    fc.constantFrom<Ask['action'][]>(
-      'mint',
-      'mint',
-      'mint',
-      'read',
-      'read',
-      'open',
-      'introspect',
-      'administer',
-    ),
-    fc.record(members),
-    fc.record(members),
-  )
-  .map(([action, base, other]) => [
-    askOf(action, base),
-    ...changes(base, other).map(changed => askOf(action, changed)),
-    askOf(action, other),
-    askOf(action, base),
-  ])
+const asksOf = (action: Ask['action']): fc.Arbitrary<Ask[]> =>
+  fc
+    .tuple(fc.record(members), fc.record(members))
+    .map(([base, other]) => [
+      askOf(action, base),
+      ...changes(base, other).map(changed => askOf(action, changed)),
+      askOf(action, other),
+      askOf(action, base),
+    ])
+
+/** `read` stands for every action on a task. */
+const asked: Ask['action'][] = ['mint', 'read', 'open', 'introspect', 'administer']
+const asks = fc.constantFrom<Ask['action'][]>(...asked, 'mint', 'read').chain(asksOf)
 
 function changes(base: Members, other: Members): Members[] {
   const swapped = <T extends object>(from: T, to: T): T[] =>
@@ -290,8 +284,12 @@ describe('a decision on what is read, remembered, equals one on everything, aske
   test('for each way to read something, alone', () => {
     for (const expression of [...rememberable, ...fleeting]) {
       const alone = expression.map(body => `permit(principal, action, resource) when { ${body} };`)
-      const property = fc.property(alone, asks, (text, questions) => compare([text], questions, () => {}))
-      fc.assert(property, { numRuns: 12 })
+      for (const action of asked) {
+        const property = fc.property(alone, asksOf(action), (text, questions) =>
+          compare([text], questions, () => {}),
+        )
+        fc.assert(property, { numRuns: action === 'administer' ? 1 : 4 })
+      }
     }
   }, 60_000)
 })

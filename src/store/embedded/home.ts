@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, link, mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, lstat, mkdir, readFile, realpath, rename, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Account } from './account.ts'
@@ -15,13 +15,22 @@ export async function openHome(dataDir: string): Promise<string> {
   const { uid, mode } = await stat(home)
   if (uid !== process.geteuid!())
     throw new Error(`${home} belongs to user ID ${uid}: start the broker as that user`)
-  if (mode & 0o066) await chmod(home, mode & 0o711)
+  // Whoever could write here may have put something in, which is not told apart any more.
+  if (mode & 0o022)
+    throw new Error(`${home} could be written by others: look through it, and close it to them`)
   return realpath(home)
 }
 
-/** Where the cluster is: in `home`, unless it had to go elsewhere once. */
+/**
+ * Where the cluster is: in `home`, unless it had to go elsewhere once.
+ *
+ * @throws Error if it is gone from there; a new one would hide that
+ */
 export async function clusterHome(home: string): Promise<string> {
-  return (await text(join(home, 'elsewhere'))) ?? home
+  const elsewhere = await text(join(home, 'elsewhere'))
+  if (elsewhere === null) return home
+  if (await exists(elsewhere)) return elsewhere
+  throw new Error(`the PostgreSQL of ${home} was in ${elsewhere}, which is gone`)
 }
 
 /**
@@ -32,20 +41,13 @@ export async function clusterHome(home: string): Promise<string> {
  * @returns the cluster's home
  */
 export async function settleHome(home: string, account: Account, log: Logger): Promise<string> {
-  const current = await clusterHome(home)
-  if (current === home && account.become) {
+  let settled = await clusterHome(home)
+  if (settled === home && account.become) {
     await openForPassing(dirname(home))
     await openForPassing(home)
-    if (!(await canEnter(home, account))) await recordElsewhere(home)
+    if (!(await canEnter(home, account))) settled = await goElsewhere(home, account)
   }
-  const settled = await clusterHome(home)
   if (settled === home) return home
-  await makePublic(settled).catch(cause => {
-    throw new Error(
-      `user ID ${account.uid}, under which PostgreSQL has to run, can enter neither ${home} nor ${settled}: choose another data_dir`,
-      { cause },
-    )
-  })
   // Recorded first and moved then: a crash in between is made up for here.
   if ((await exists(join(home, 'data'))) && !(await exists(join(settled, 'data'))))
     await rename(join(home, 'data'), join(settled, 'data')).catch(cause => {
@@ -69,26 +71,34 @@ export async function canEnter(
   return parent === directory || canEnter(parent, { uid, gid })
 }
 
-async function makePublic(directory: string): Promise<void> {
+/** Made, then recorded: what is recorded has been there. */
+async function goElsewhere(home: string, { uid }: Account): Promise<string> {
+  const elsewhere = join(publicPlace, randomBytes(8).toString('hex'))
+  try {
+    await makePublic(publicPlace, 0o755)
+    await makePublic(elsewhere, 0o711)
+    if (!(await canEnter(elsewhere, { uid: -1, gid: -1 }))) throw new Error(`${elsewhere} cannot be entered`)
+  } catch (cause) {
+    throw new Error(
+      `user ID ${uid}, under which PostgreSQL has to run, can enter neither ${home} nor ${publicPlace}: choose another data_dir`,
+      { cause },
+    )
+  }
+  const draft = join(home, 'elsewhere.new')
+  await writeFile(draft, elsewhere, { mode: 0o600, flush: true })
+  await rename(draft, join(home, 'elsewhere'))
+  return elsewhere
+}
+
+async function makePublic(directory: string, mode: number): Promise<void> {
   await mkdir(directory, { recursive: true })
-  await chmod(publicPlace, 0o755)
-  await chmod(directory, 0o711)
-  for (const path of [publicPlace, directory])
-    if ((await stat(path)).uid !== process.geteuid!()) throw new Error(`${path} is not the broker's`)
-  if (!(await canEnter(directory, { uid: -1, gid: -1 }))) throw new Error(`${directory} cannot be entered`)
+  if ((await lstat(directory)).uid !== process.geteuid!()) throw new Error(`${directory} is not the broker's`)
+  await chmod(directory, mode)
 }
 
 async function openForPassing(directory: string): Promise<void> {
   const { uid, mode } = await stat(directory)
   if (uid === process.geteuid!()) await chmod(directory, (mode & 0o7777) | 0o001)
-}
-
-/** `link` makes the record appear whole, and once. */
-async function recordElsewhere(home: string): Promise<void> {
-  const draft = join(home, 'elsewhere.new')
-  await writeFile(draft, join(publicPlace, randomBytes(8).toString('hex')), { mode: 0o600, flush: true })
-  await link(draft, join(home, 'elsewhere'))
-  await rm(draft)
 }
 
 async function text(file: string): Promise<string | null> {

@@ -17,13 +17,15 @@ export interface Lock {
  */
 export function lockDirectory(directory: string): Lock {
   const file = join(directory, 'lock')
-  const database = new DatabaseSync(file, { timeout: 0 })
+  // A moment's patience: of two that start together both can be in each other's way, and a broker may be just ending.
+  const database = new DatabaseSync(file, { timeout: 1_000 })
   try {
     // Who may read it could lock it. By name: opening and closing it here would drop this process's lock (fcntl(2)).
     chmodSync(file, 0o600)
     database.exec('BEGIN EXCLUSIVE')
   } catch (cause) {
     database.close()
+    if (!isBusy(cause)) throw cause
     throw new Error(`another broker is running on ${directory}`, { cause })
   }
   return {
@@ -31,4 +33,8 @@ export function lockDirectory(directory: string): Lock {
       if (database.isOpen) database.close()
     },
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === 5
 }

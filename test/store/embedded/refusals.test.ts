@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { chown, mkdir, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import {
@@ -78,6 +78,14 @@ describe('the embedded PostgreSQL refuses', () => {
     await expect(start(dataDir)).rejects.toThrow(/belongs to user ID 1000: start the broker as that user/)
   })
 
+  it('a directory in which others could have put something', async () => {
+    const dataDir = await temporaryDirectory()
+    await mkdir(join(dataDir, 'postgres'))
+    await chmod(join(dataDir, 'postgres'), 0o777)
+
+    await expect(start(dataDir)).rejects.toThrow(/could be written by others/)
+  })
+
   it.runIf(asNobody)('a cluster of another user, to an ordinary user', async () => {
     const dataDir = await temporaryDirectory()
     await mkdir(join(dataDir, 'postgres/data'), { recursive: true })
@@ -110,7 +118,10 @@ describe('the embedded PostgreSQL refuses', () => {
       bystander.kill('SIGKILL')
     })
     const data = join(dataDir, 'postgres/data')
-    await writeFile(join(data, 'postmaster.pid'), `${bystander.pid}\n${data}\n1\n5432\n\n\n`, { mode: 0o600 })
+    const file = join(data, 'postmaster.pid')
+    await writeFile(file, `${bystander.pid}\n${data}\n1\n5432\n\n\n`, { mode: 0o600 })
+    const { uid, gid } = await stat(data)
+    await chown(file, uid, gid)
 
     const second = await start(dataDir)
 

@@ -1,6 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, readdir, readFile, readlink, realpath, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, readlink, realpath, rm, rmdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -24,9 +24,17 @@ export async function temporaryDirectory(place = tmpdir()): Promise<string> {
   await chmod(directory, 0o755)
   onTestFinished(async () => {
     for (const pid of await serversBelow(directory)) process.kill(pid, 'SIGKILL')
+    for (const dataDir of [directory, join(directory, 'data')]) await removeElsewhere(dataDir)
     await rm(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
   })
   return directory
+}
+
+async function removeElsewhere(dataDir: string): Promise<void> {
+  const elsewhere = await readFile(join(dataDir, 'postgres/elsewhere'), 'utf8').catch(() => null)
+  if (elsewhere === null) return
+  await rm(elsewhere, { recursive: true, force: true })
+  await rmdir(dirname(elsewhere)).catch(() => {})
 }
 
 export async function start(dataDir: string): Promise<EmbeddedPostgres> {

@@ -1,6 +1,6 @@
-import { readFile, rm, rmdir, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
 import {
   canMakeNamespaces,
   query,
@@ -37,10 +37,6 @@ describe.runIf(canMakeNamespaces())('as root where namespaces are refused, the e
 
     const second = await startBrokerWithoutNamespaces(dataDir)
     const elsewhere = await readFile(join(dataDir, 'postgres/elsewhere'), 'utf8')
-    onTestFinished(async () => {
-      await rm(elsewhere, { recursive: true, force: true })
-      await rmdir(dirname(elsewhere)).catch(() => {})
-    })
     expect(elsewhere).toMatch(/^\/var\/lib\/hallpass\/[0-9a-f]{16}$/)
     expect(await query(second.url, 'SELECT seven FROM kept')).toEqual([{ seven: 7 }])
     await expect(startBroker(dataDir)).rejects.toThrow(/another broker is running/)
@@ -49,5 +45,8 @@ describe.runIf(canMakeNamespaces())('as root where namespaces are refused, the e
     const third = await start(dataDir)
     expect(await query(third.url, 'SELECT seven FROM kept')).toEqual([{ seven: 7 }])
     await third.stop()
+
+    await rm(elsewhere, { recursive: true })
+    await expect(start(dataDir)).rejects.toThrow(/was in .*, which is gone/)
   })
 })
