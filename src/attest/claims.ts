@@ -1,7 +1,6 @@
-import { isLosslessNumber } from 'lossless-json'
 import type { OidcSource, TrustSource } from '../config.ts'
 import { refuse } from './refusal.ts'
-import type { JsonObject, JsonValue } from './strict-json.ts'
+import { type JsonObject, type JsonValue, numberText } from './strict-json.ts'
 
 export interface CheckedClaims {
   sub: string
@@ -67,7 +66,8 @@ function checkLogin(
 /** A NumericDate (RFC 7519 §2), fractions included, in ms; null when absent. */
 function readTime(value: JsonValue | undefined): number | null {
   if (value === undefined) return null
-  const seconds = isLosslessNumber(value) ? Number(value.value) : Number.NaN
+  const text = numberText(value)
+  const seconds = text === null ? Number.NaN : Number(text)
   if (!(Math.abs(seconds) <= maxTime)) throw refuse('claims')
   return seconds * 1000
 }

@@ -1,6 +1,5 @@
-import { isLosslessNumber } from 'lossless-json'
 import { refuse } from './refusal.ts'
-import { isJsonObject, type JsonObject, type JsonValue } from './strict-json.ts'
+import { isJsonObject, type JsonObject, type JsonValue, numberText } from './strict-json.ts'
 
 export interface FlatClaims {
   /** Without a prototype: a claim that is absent is absent, whatever its name. */
@@ -69,5 +68,5 @@ function encodePart(part: string): string {
 function scalarText(value: JsonValue): string | null {
   if (typeof value === 'string') return value
   if (typeof value === 'boolean') return String(value)
-  return isLosslessNumber(value) ? value.value : null
+  return numberText(value)
 }

@@ -1,5 +1,5 @@
 import { refuse } from './refusal.ts'
-import { isJsonObject, type JsonObject, parseStrictJson } from './strict-json.ts'
+import { isJsonObject, type JsonObject, readStrictJson } from './strict-json.ts'
 
 export interface Jws {
   header: JsonObject
@@ -41,7 +41,7 @@ function decodeBase64url(part: string): Buffer | null {
 }
 
 function parseObject(bytes: Buffer): JsonObject {
-  const value = parseStrictJson(bytes)
+  const value = readStrictJson(bytes)
   if (!isJsonObject(value)) throw refuse('json')
   return value
 }

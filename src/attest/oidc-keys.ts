@@ -4,7 +4,7 @@ import { type Fetch, fetchDocument } from './fetch-document.ts'
 import { readJwkSet } from './jwk-set.ts'
 import type { LoadKeys } from './key-cache.ts'
 import { refuse } from './refusal.ts'
-import { isJsonObject, parseStrictJson } from './strict-json.ts'
+import { isJsonObject, readStrictJson } from './strict-json.ts'
 
 const timeout = 5_000
 const refreshDefault = 10 * 60_000
@@ -18,7 +18,7 @@ export function oidcKeyLoader(source: OidcSource, fetch: Fetch): LoadKeys {
     const signal = AbortSignal.timeout(timeout)
     const uri = source.jwksUri ?? (await discover(source.issuer, fetch, signal))
     const { bytes, maxAge } = await fetchDocument(uri, fetch, signal)
-    const keys = readJwkSet(parseStrictJson(bytes), 'sig')
+    const keys = readJwkSet(readStrictJson(bytes), 'sig')
     return { keys, refreshAfter: Math.min(Math.max(maxAge ?? refreshDefault, refreshMin), refreshMax) }
   }
 }
@@ -26,7 +26,7 @@ export function oidcKeyLoader(source: OidcSource, fetch: Fetch): LoadKeys {
 /** OpenID Connect Discovery 1.0 §§4.1, 4.3: the document is of this very issuer, byte for byte. */
 async function discover(issuer: string, fetch: Fetch, signal: AbortSignal): Promise<string> {
   const address = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const metadata = parseStrictJson((await fetchDocument(address, fetch, signal)).bytes)
+  const metadata = readStrictJson((await fetchDocument(address, fetch, signal)).bytes)
   if (!isJsonObject(metadata) || metadata.issuer !== issuer) throw refuse('keys_malformed')
   const uri = metadata.jwks_uri
   if (typeof uri !== 'string' || urlFault(uri) !== null) throw refuse('keys_refused')

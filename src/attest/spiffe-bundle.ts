@@ -1,11 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
-import { isLosslessNumber } from 'lossless-json'
 import type { SpiffeSource } from '../config.ts'
 import { type Fetch, fetchDocument } from './fetch-document.ts'
 import { readJwkSet } from './jwk-set.ts'
 import type { LoadedKeys, LoadKeys } from './key-cache.ts'
 import { absent, refuse } from './refusal.ts'
-import { isJsonObject, type JsonValue, parseStrictJson } from './strict-json.ts'
+import { isJsonObject, type JsonValue, numberText, readStrictJson } from './strict-json.ts'
 
 const timeout = 5_000
 /** What the standard recommends where no hint is given (SPIFFE Federation §4.1). */
@@ -28,7 +27,7 @@ export function bundleLoader(source: SpiffeSource, fetch: Fetch): LoadKeys {
 /** Whatever the operator puts there is the latest bundle (SPIFFE Federation §4.2), an earlier sequence number included. */
 async function readBundleFile(file: string): Promise<LoadedKeys> {
   const bytes = await readBoundedFile(file)
-  return { ...readBundle(parseStrictJson(bytes)), refreshAfter: fileRefresh }
+  return { ...readBundle(readStrictJson(bytes)), refreshAfter: fileRefresh }
 }
 
 /**
@@ -38,7 +37,7 @@ async function readBundleFile(file: string): Promise<LoadedKeys> {
  */
 async function fetchBundle(url: string, fetch: Fetch, held: LoadedKeys | null): Promise<LoadedKeys> {
   const { bytes } = await fetchDocument(url, fetch, AbortSignal.timeout(timeout))
-  const loaded = readBundle(parseStrictJson(bytes))
+  const loaded = readBundle(readStrictJson(bytes))
   if (held?.sequence !== undefined && loaded.sequence !== undefined && loaded.sequence < held.sequence) {
     throw refuse('keys_older')
   }
@@ -59,7 +58,8 @@ function readBundle(document: JsonValue | undefined): LoadedKeys {
 
 /** Of any width: sequence numbers need at least 64 bits (SPIFFE bundle §4.1.1). */
 function readInteger(value: JsonValue | undefined): bigint | undefined {
-  return isLosslessNumber(value) && /^\d{1,30}$/.test(value.value) ? BigInt(value.value) : undefined
+  const text = numberText(value)
+  return text !== null && /^\d{1,30}$/.test(text) ? BigInt(text) : undefined
 }
 
 async function readBoundedFile(file: string): Promise<Buffer> {

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { flattenClaims } from '../../src/attest/flatten.ts'
-import { isJsonObject, parseStrictJson } from '../../src/attest/strict-json.ts'
+import { isJsonObject, readStrictJson } from '../../src/attest/strict-json.ts'
 import { HallpassError } from '../../src/errors.ts'
 
 const flatten = (json: string, groupsClaim: string | null = null) => {
-  const claims = parseStrictJson(Buffer.from(json))
+  const claims = readStrictJson(Buffer.from(json))
   if (!isJsonObject(claims)) throw new Error('not an object')
   return flattenClaims(claims, 'ci', groupsClaim)
 }
@@ -73,9 +73,9 @@ describe('flattened claims', () => {
   })
 
   it('has no tag that was not attested, whatever its name', () => {
-    const { tags } = flatten('{"__proto__":"p","constructor":"c"}')
+    const { tags } = flatten('{"valueOf":"p","constructor":"c"}')
     expect(Object.entries(tags)).toEqual([
-      ['__proto__', 'p'],
+      ['valueOf', 'p'],
       ['constructor', 'c'],
     ])
     expect(flatten('{}').tags.toString).toBeUndefined()

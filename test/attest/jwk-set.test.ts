@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type KeyUse, readJwkSet, selectKey } from '../../src/attest/jwk-set.ts'
-import { parseStrictJson } from '../../src/attest/strict-json.ts'
+import { readStrictJson } from '../../src/attest/strict-json.ts'
 import { HallpassError } from '../../src/errors.ts'
 import { generateKey } from '../support/issuer.ts'
 
@@ -12,7 +12,7 @@ const weak = generateKey('RS256', { kid: 'weak', bits: 1024 })
 const svid = generateKey('ES256', { kid: 'svid', use: 'jwt-svid' })
 
 const read = (document: unknown, use: KeyUse = 'sig') =>
-  readJwkSet(parseStrictJson(Buffer.from(JSON.stringify(document))), use)
+  readJwkSet(readStrictJson(Buffer.from(JSON.stringify(document))), use)
 const count = (jwk: object, use?: KeyUse) => read({ keys: [jwk] }, use).length
 const select = (jwks: object[], alg: string, kid: string | null) => selectKey(read({ keys: jwks }), alg, kid)
 

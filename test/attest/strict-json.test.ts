@@ -1,12 +1,12 @@
 import fc from 'fast-check'
-import { isLosslessNumber } from 'lossless-json'
 import { describe, expect, it } from 'vitest'
-import { type JsonValue, parseStrictJson } from '../../src/attest/strict-json.ts'
+import { type JsonValue, numberText, readStrictJson } from '../../src/attest/strict-json.ts'
+import { NumberText } from '../../src/strict-json.ts'
 
-const parse = (text: string) => parseStrictJson(Buffer.from(text))
+const parse = (text: string) => readStrictJson(Buffer.from(text))
 
 const plain = (value: JsonValue): unknown => {
-  if (isLosslessNumber(value)) return Number(value.value)
+  if (value instanceof NumberText) return Number(value.text)
   if (Array.isArray(value)) return value.map(plain)
   if (typeof value === 'object' && value !== null) {
     return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, plain(member)]))
@@ -21,7 +21,8 @@ describe('strict JSON', () => {
     ['a repeated member with an equal object', '{"a":{"b":1},"a":{"b":1}}'],
     ['a repeated member deep inside', '{"a":[{"b":true,"b":true}]}'],
     ['a repeated member that is spelled in another way', '{"a":1,"\\u0061":1}'],
-    ['a repeated __proto__', '{"__proto__":1,"__proto__":1}'],
+    ['a member named __proto__', '{"__proto__":1}'],
+    ['a member named __proto__ in another spelling', '{"\\u005f_proto__":1}'],
     ['an escaped U+0000', '{"a":"\\u0000"}'],
     ['an escaped U+0000 in a name', '{"\\u0000":1}'],
     ['a raw U+0000', '{"a":"\0"}'],
@@ -42,10 +43,10 @@ describe('strict JSON', () => {
   })
 
   it('refuses bytes that are not UTF-8', () => {
-    expect(parseStrictJson(Buffer.from([0x22, 0xff, 0x22]))).toBeUndefined()
+    expect(readStrictJson(Buffer.from([0x22, 0xff, 0x22]))).toBeUndefined()
     // An overlong slash, and a surrogate encoded by itself.
-    expect(parseStrictJson(Buffer.from([0x22, 0xc0, 0xaf, 0x22]))).toBeUndefined()
-    expect(parseStrictJson(Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]))).toBeUndefined()
+    expect(readStrictJson(Buffer.from([0x22, 0xc0, 0xaf, 0x22]))).toBeUndefined()
+    expect(readStrictJson(Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]))).toBeUndefined()
   })
 
   it('accepts 16 levels, colons and brackets in strings, and members named as those of Object', () => {
@@ -55,7 +56,7 @@ describe('strict JSON', () => {
 
   it('keeps numbers as they are written', () => {
     const value = parse('[1.50, 12345678901234567890, 1e2]')
-    expect(Array.isArray(value) && value.map(String)).toEqual(['1.50', '12345678901234567890', '1e2'])
+    expect(Array.isArray(value) && value.map(numberText)).toEqual(['1.50', '12345678901234567890', '1e2'])
   })
 
   it('reads whatever JSON.stringify writes', () => {
@@ -63,7 +64,7 @@ describe('strict JSON', () => {
       fc.property(fc.json({ maxDepth: 4 }), text => {
         const expected: unknown = JSON.parse(text)
         const value = parse(text)
-        fc.pre(!text.includes('\\u0000') && !/\\ud[89a-f]/i.test(text))
+        fc.pre(!text.includes('\\u0000') && !/\\ud[89a-f]/i.test(text) && !text.includes('__proto__'))
         expect(value === undefined ? undefined : plain(value)).toEqual(expected)
       }),
     )
@@ -77,7 +78,7 @@ describe('strict JSON', () => {
           fc.string().map(text => Buffer.from(text)),
         ),
         bytes => {
-          parseStrictJson(bytes)
+          readStrictJson(bytes)
         },
       ),
     )
