@@ -78,7 +78,7 @@ async function bootstrap(deps: HttpDeps, token: string): Promise<Principal> {
 
 /** A live token of ours that is for the broker alone. */
 async function taskToken(deps: HttpDeps, token: string): Promise<Pick<Asker, 'principal' | 'token'>> {
-  const claims = await openOwnToken(deps, token)
+  const claims = openOwnToken(deps, token)
   const found = claims && claims.aud === deps.issuer ? await deps.readCredential(claims.jti) : null
   if (!claims || !found || !isLive(found, deps.clock())) throw invalid()
   const { task } = found

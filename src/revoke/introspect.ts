@@ -1,4 +1,5 @@
 import { HallpassError } from '../errors.ts'
+import type { AccessTokenClaims } from '../mint/jwt.ts'
 import type { Keyring } from '../mint/keyring.ts'
 import type { Asker } from '../observe/asker.ts'
 import { allowed, denied, newEvent } from '../observe/record.ts'
@@ -7,7 +8,7 @@ import { circumstances } from '../task/authorize.ts'
 import type { TaskDeps } from '../task/deps.ts'
 import { viewOf } from '../task/view.ts'
 import { isLive } from './live.ts'
-import { type OwnToken, openOwnToken } from './own-token.ts'
+import { openOwnToken } from './own-token.ts'
 
 export interface IntrospectDeps extends TaskDeps {
   issuer: string
@@ -16,9 +17,8 @@ export interface IntrospectDeps extends TaskDeps {
 }
 
 /** What is told of a live token (RFC 7662 §2.2). */
-export interface ActiveToken extends OwnToken {
+export interface ActiveToken extends AccessTokenClaims {
   active: true
-  iss: string
   token_type: 'Bearer'
 }
 
@@ -31,7 +31,7 @@ const inactive: Introspection = { active: false }
  * `{ active: false }` and nothing more (RFC 7662 §2.2).
  */
 export async function introspect(deps: IntrospectDeps, asker: Asker, token: string): Promise<Introspection> {
-  const claims = await openOwnToken(deps, token)
+  const claims = openOwnToken(deps, token)
   if (!claims) return inactive
   const found = await deps.readCredential(claims.jti)
   if (!found) return inactive
@@ -51,7 +51,7 @@ export async function introspect(deps: IntrospectDeps, asker: Asker, token: stri
   const active = isLive(found, deps.clock())
   event.asked.active = active
   await deps.writeDecision(allowed(event))
-  return active ? activeToken(deps.issuer, claims) : inactive
+  return active ? activeToken(claims) : inactive
 }
 
 /** A service is asked about one of the token's audiences: policy must allow it for any of them. */
@@ -75,8 +75,8 @@ function mayIntrospect(
   })
 }
 
-function activeToken(iss: string, claims: OwnToken): ActiveToken {
-  const { sub, client_id, aud, iat, exp, jti, scope, task_id, task_ver } = claims
+function activeToken(claims: AccessTokenClaims): ActiveToken {
+  const { iss, sub, client_id, aud, iat, exp, jti, scope, task_id, task_ver } = claims
   return {
     active: true,
     iss,
