@@ -7,7 +7,7 @@ const remarks: ReadonlySet<string> = new Set(['description', 'advice', 'doc', 'o
 /** Of the contract, for what this version does not have. A condition that is not honoured must not load. */
 const notYet: ReadonlySet<string> = new Set(['approval', 'binding'])
 
-const idPattern = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/
 const durationPattern = /^([1-9][0-9]{0,8})(s|m|h|d)$/
 const unitSeconds: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 }
 
@@ -34,7 +34,8 @@ export function readAnnotations(policy: PolicyJson): Annotations {
   for (const [name, value] of Object.entries(given)) {
     if (name === 'id') {
       if (value !== null && idPattern.test(value)) read.id = value
-      else read.faults.push('@id must be 1 to 128 of A-Z a-z 0-9 . _ / - and begin with a letter or a digit')
+      else
+        read.faults.push('@id must be 1 to 128 of A-Z a-z 0-9 . _ : / - and begin with a letter or a digit')
     } else if (name === 'ttl') {
       read.ttl = parseDuration(value ?? '')
       if (read.ttl === null) read.faults.push('@ttl must be a duration such as "90s", "5m" or "8h"')

@@ -1,10 +1,10 @@
 import type { CompiledPolicies } from './compile.ts'
 import type { Ask, Decision } from './decision.ts'
 import { memoKey } from './memo.ts'
-import { buildRequest, scopePrefixes } from './request.ts'
+import { buildRequest } from './request.ts'
 import { actions, bootstrapMay, bootstrapPolicy } from './vocabulary.ts'
 
-/** More would make one scope cost as much as many. */
+/** Parts of a scope. Each is an entity's parent, spelled out: more would make one scope cost as much as many. */
 const maxScopeDepth = 32
 
 /**
@@ -13,9 +13,9 @@ const maxScopeDepth = 32
  */
 export function decide(compiled: CompiledPolicies, ask: Ask): Decision {
   // 1. What no policy is asked about.
+  if (bootstrapMay(ask)) return decision(compiled, { allow: true, policies: [bootstrapPolicy] })
   const refusal = refusalBefore(ask)
   if (refusal !== null) return refused(compiled, refusal)
-  if (bootstrapMay(ask)) return decision(compiled, { allow: true, policies: [bootstrapPolicy] })
 
   // 2. What was decided before, under everything that the policies read.
   const reads = compiled.reads.get(ask.action)
@@ -60,7 +60,7 @@ function refusalBefore(ask: Ask): string | null {
   const principals = actions.get(ask.action)
   if (principals === undefined) return notAsked
   if (!principals.includes(ask.caller.kind)) return `${ask.action} is not for an ${ask.caller.kind}`
-  if (ask.action === 'mint' && scopePrefixes(ask.scope).length >= maxScopeDepth)
+  if (ask.action === 'mint' && ask.scope.split(':').length > maxScopeDepth)
     return 'the scope has too many parts'
   // Cedar's strings are Unicode: half a surrogate pair has no place in them, and two of them could become one.
   if (!wellFormed(ask)) return 'the request holds text that is not valid Unicode'

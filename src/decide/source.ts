@@ -78,9 +78,12 @@ export function parseFault(
 function* inOrder(file: PolicyFile, texts: string[]): Generator<{ text: string; start: number }> {
   // Between two policies there is white space and comments only, and no policy is the beginning of another.
   const bare = withoutComments(file.text)
+  // White space to Cedar's lexer (Unicode's property), U+0085 included, which JavaScript's \s is not.
+  const next = /[^\s\u0085]/g
   let start = 0
   for (let left = texts.length; left > 0; left--) {
-    start = bare.slice(start).search(/\S/) + start
+    next.lastIndex = start
+    start = next.exec(bare)?.index ?? bare.length
     const text = texts.find(candidate => file.text.startsWith(candidate, start))
     if (text === undefined) throw new Error(`the policies of ${file.name} were not found in its text`)
     yield { text, start }

@@ -3,7 +3,8 @@ const token = /"(?:\\.|[^"\\])*"|\/\/[^\n\r]*|&&|\|\||!=|[A-Za-z_]\w*|[\s\S]/g
 
 const open = new Set(['(', '[', '{'])
 const close = new Set([')', ']', '}'])
-const nests = new Set(['&&', '||', '!', '+', '-', '*', 'if'])
+// The clauses of a policy become one chain of `&&`.
+const nests = new Set(['&&', '||', '!', '+', '-', '*', 'if', 'when', 'unless'])
 
 /** What Cedar's parser and evaluator need of their stack, counted in links of a chain such as `a && b && c`. */
 const bracketWeight = 3.5
@@ -28,10 +29,16 @@ export function depthOf(text: string): number {
     g.deepest = Math.max(g.deepest, g.operators + g.longestDots + g.deepestChild)
     g.operators = g.dots = g.longestDots = g.deepestChild = 0
   }
+  const countDot = (g: Group): void => {
+    g.dots += 1
+    g.longestDots = Math.max(g.longestDots, g.dots)
+  }
   const stack: Group[] = [group()]
   for (const [word] of text.matchAll(token)) {
     const top = stack[stack.length - 1]!
     if (open.has(word)) {
+      // `a["b"]` is a link of a chain, as `a.b` is.
+      if (word === '[') countDot(top)
       stack.push(group())
     } else if (close.has(word) && stack.length > 1) {
       endSegment(top)
@@ -44,8 +51,7 @@ export function depthOf(text: string): number {
       top.operators += 1
       top.dots = 0
     } else if (word === '.') {
-      top.dots += 1
-      top.longestDots = Math.max(top.longestDots, top.dots)
+      countDot(top)
     }
   }
   // What is left open counts too: the parser descends into it before it notices.

@@ -44,15 +44,24 @@ it('gives a job its token in one call, and ends it with the task', async () => {
 
   const introspect = () =>
     broker.client.request('POST', '/oauth2/introspect', { token: attestation, form: { token: access_token } })
-  expect((await introspect()).body).toMatchObject({ active: true, task_id, client_id: 'ci:repo:acme/api:ref:refs/heads/main' })
+  expect((await introspect()).body).toMatchObject({
+    active: true,
+    task_id,
+    client_id: 'ci:repo:acme/api:ref:refs/heads/main',
+  })
 
-  const closed = await broker.client.request('POST', `/v1/tasks/${task_id}/close`, { token: attestation, json: {} })
+  const closed = await broker.client.request('POST', `/v1/tasks/${task_id}/close`, {
+    token: attestation,
+    json: {},
+  })
   expect(closed.body).toMatchObject({ state: 'closed', close_reason: 'completed' })
   expect((await introspect()).body).toEqual({ active: false })
   expect((await broker.client.request('POST', '/oauth2/token', { form })).body).toMatchObject({
     error: 'invalid_grant',
     code: 'task_closed',
   })
-  const log = await broker.client.request('GET', `/v1/decisions?task=${task_id}`, { token: await broker.operatorToken() })
+  const log = await broker.client.request('GET', `/v1/decisions?task=${task_id}`, {
+    token: await broker.operatorToken(),
+  })
   expect((log.body as { items: unknown[] }).items.length).toBe(6)
 })

@@ -16,6 +16,8 @@ export interface TestBroker {
   url: string
   issuer: string
   config: Config
+  /** Where `listen.metricsPort` is given. */
+  metricsUrl: string | null
   client: ReturnType<typeof createClient>
   /** Everything that was logged, a line each. */
   logged: string[]
@@ -38,6 +40,8 @@ export interface TestBrokerOptions {
   policies?: string
   config?: Partial<Config>
   sweeps?: boolean
+  /** By which way the broker reaches its database, such as a link that the test cuts: URL in, URL out. */
+  through?: (url: string) => Promise<string>
 }
 
 const workloads = [
@@ -71,7 +75,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     issuer: testIssuer,
     listen: { host: '127.0.0.1', port: 0, metricsPort: null, trustedProxies: [] },
     dataDir: folder,
-    database: { url: database.url },
+    database: { url: (await options.through?.(database.url)) ?? database.url },
     masterKey: secret,
     clockSkew: 30_000,
     trust: options.trust ?? [],
@@ -93,6 +97,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
       url: broker.url,
       issuer: broker.config.issuer,
       config: broker.config,
+      metricsUrl: broker.metricsUrl,
       client: createClient({ baseUrl: broker.url }),
       logged,
       clock: {
