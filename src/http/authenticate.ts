@@ -4,11 +4,12 @@ import { bootstrapOperator, looksLikeOperatorToken, verifyOperatorToken } from '
 import type { Principal } from '../attest/principal.ts'
 import { HallpassError } from '../errors.ts'
 import type { Asker } from '../observe/asker.ts'
-import { denied, newEvent } from '../observe/record.ts'
+import { newEvent, refusalsLogged } from '../observe/record.ts'
 import { isLive } from '../revoke/live.ts'
 import { looksLikeOwnToken, openOwnToken } from '../revoke/own-token.ts'
 import { addressOf } from './address.ts'
 import type { HttpDeps } from './deps.ts'
+import { present } from './presented.ts'
 import { requestIdOf } from './request-id.ts'
 
 /** RFC 6750 §2.1: the scheme in any case, one space, a token68. */
@@ -21,31 +22,15 @@ const bearer = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
 export async function authenticate(deps: HttpDeps, request: Request, response: Response): Promise<Asker> {
   const header = request.get('Authorization')
   const token = header === undefined ? null : (bearer.exec(header)?.[1] ?? '')
-  const asker = await proven(deps, request, response, token, () => askerOf(deps, request, response, token))
+  present(response, token)
+  const asker = await askerOf(deps, request, response, token)
   await deps.limits.principal(asker.principal.id)
   if (await deps.useOnce(asker)) return asker
 
   const reused = new HallpassError('attestation_reused', 'The attestation was used before.')
-  const event = newEvent(asker, 'attest', deps.clock(), {})
-  await deps.writeDecision(denied(event, reused))
-  throw reused
-}
-
-/** Does what proves who asks; a caller who proves nothing is counted. */
-export async function proven<T>(
-  deps: Pick<HttpDeps, 'unproven'>,
-  request: Request,
-  response: Response,
-  token: string | null,
-  prove: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await prove()
-  } catch (error) {
-    if (error instanceof HallpassError)
-      deps.unproven(error, { requestId: requestIdOf(response), address: addressOf(request), token })
-    throw error
-  }
+  return refusalsLogged(newEvent(asker, 'attest', deps.clock(), {}), deps.writeDecision, () =>
+    Promise.reject(reused),
+  )
 }
 
 async function askerOf(

@@ -1,5 +1,7 @@
 import type { Request, RequestHandler, Response } from 'express'
+import { HallpassError } from '../errors.ts'
 import type { Asker } from '../observe/asker.ts'
+import { newEvent, refusalsLogged } from '../observe/record.ts'
 import { authenticate } from './authenticate.ts'
 import type { HttpDeps } from './deps.ts'
 
@@ -25,7 +27,12 @@ export const authenticated = (
   open(async (request, response) => {
     const asker = await authenticate(deps, request, response)
     response.set('Cache-Control', 'no-store')
-    return handle(asker, request, response)
+    return handle(asker, request, response).catch(error => {
+      // A story has logged its own refusals. What is refused before one begins, such as a body of the wrong shape, is logged here.
+      if (error instanceof HallpassError && error.decisionId !== undefined) throw error
+      const event = newEvent(asker, 'request', deps.clock(), {})
+      return refusalsLogged(event, deps.writeDecision, () => Promise.reject(error))
+    })
   })
 
 function send(response: Response, { status = 200, headers = {}, body }: Answer): void {

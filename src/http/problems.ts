@@ -1,8 +1,11 @@
 import type { ErrorRequestHandler, Request, Response } from 'express'
 import type { Logger } from 'pino'
 import { type ErrorCode, HallpassError, publicCode } from '../errors.ts'
+import type { Unproven } from '../observe/unproven.ts'
+import { addressOf } from './address.ts'
 import { challenge } from './challenge.ts'
 import { oauthError } from './oauth/errors.ts'
+import { presentedBy } from './presented.ts'
 import { requestIdOf } from './request-id.ts'
 
 /** The one place where codes become statuses (contract §9). */
@@ -31,7 +34,7 @@ const problems: Record<ErrorCode, { status: number; title: string }> = {
 }
 
 /** Answers every error: OAuth's own form under /oauth2, a problem document (RFC 9457) elsewhere. */
-export function errorHandler(log: Logger): ErrorRequestHandler {
+export function errorHandler({ log, unproven }: { log: Logger; unproven: Unproven }): ErrorRequestHandler {
   // Express tells error handlers by their four parameters.
   return (thrown: unknown, request, response, _next) => {
     const error = hallpassError(thrown)
@@ -39,6 +42,9 @@ export function errorHandler(log: Logger): ErrorRequestHandler {
     if (error.code === 'internal') log.error({ err: thrown, request_id: requestId }, 'a fault of the broker')
     else if (error.code === 'unavailable')
       log.warn({ cause: causeOf(error), request_id: requestId }, 'something that is needed is away')
+    // Whoever was known has the refusal's row already; of others it is counted and sampled.
+    if (error.decisionId === undefined && error.code !== 'internal')
+      unproven(error, { requestId, address: addressOf(request), token: presentedBy(response) })
     if (response.headersSent) return request.destroy()
 
     if (error.retryAfter !== undefined) response.set('Retry-After', String(error.retryAfter))

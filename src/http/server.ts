@@ -32,7 +32,7 @@ export function createHttp(deps: HttpDeps, caching: Caching): Express {
   app.use(() => {
     throw new HallpassError('not_found', 'There is nothing here.')
   })
-  app.use(errorHandler(deps.log))
+  app.use(errorHandler(deps))
   return app
 }
 

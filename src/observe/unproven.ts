@@ -38,9 +38,8 @@ export function unprovenRefusals({
   let written = 0
 
   return (error, stranger) => {
-    const reason =
-      error.cause instanceof Error && error.code === 'attestation_invalid' ? error.cause.message : error.code
-    metrics.unproven.inc({ reason: knownReason(reason) })
+    const reason = reasonOf(error)
+    metrics.unproven.inc({ reason: reason ?? publicCode(error.code) })
     const now = clock()
     if (Math.floor(now / 1000) !== second) {
       second = Math.floor(now / 1000)
@@ -48,7 +47,7 @@ export function unprovenRefusals({
     }
     written += 1
     if (written > rowsPerSecond) return
-    const row = rowOf(error, knownReason(reason), stranger, new Date(now))
+    const row = rowOf(error, reason ?? error.message, stranger, new Date(now))
     log.info(
       { request_id: row.requestId, address: row.address, reason: row.reason, attestation: row.attestation },
       'refused',
@@ -59,9 +58,11 @@ export function unprovenRefusals({
   }
 }
 
-/** Reasons are words of ours; whatever else a cause says stays out of labels and rows. */
-const knownReason = (reason: string): string =>
-  /^[a-z_]{1,40}$/.test(reason) ? reason : 'attestation_invalid'
+/** Why an attestation was refused, in one word of ours; whatever else a cause says stays out of labels and rows. */
+function reasonOf({ code, cause }: HallpassError): string | null {
+  if (code !== 'attestation_invalid' && code !== 'unavailable') return null
+  return cause instanceof Error && /^[a-z_]{1,40}$/.test(cause.message) ? cause.message : null
+}
 
 function rowOf(
   error: HallpassError,

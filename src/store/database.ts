@@ -47,8 +47,11 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
     application_name: 'hallpass',
     allowExitOnIdle: false,
   })
+  let closing = false
   // Without a listener an idle connection's end would end the process.
-  pool.on('error', error => log.warn({ err: error.message }, 'an idle database connection was lost'))
+  pool.on('error', error => {
+    if (!closing) log.warn({ err: error.message }, 'an idle database connection was lost')
+  })
 
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
 
@@ -89,7 +92,10 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
       }
     },
 
-    close: () => kysely.destroy(),
+    close() {
+      closing = true
+      return kysely.destroy()
+    },
   }
 }
 

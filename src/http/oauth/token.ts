@@ -1,11 +1,12 @@
 import type { RequestHandler } from 'express'
 import { HallpassError } from '../../errors.ts'
 import { issue } from '../../mint/issue.ts'
+import { newEvent, refusalsLogged } from '../../observe/record.ts'
 import { addressOf } from '../address.ts'
-import { proven } from '../authenticate.ts'
 import { formOf } from '../bodies.ts'
 import type { HttpDeps } from '../deps.ts'
 import { type Answer, open } from '../operation.ts'
+import { present } from '../presented.ts'
 import { tokenJson } from '../render.ts'
 import { requestIdOf } from '../request-id.ts'
 import { setRole } from './errors.ts'
@@ -22,13 +23,15 @@ export function tokenEndpoint(deps: HttpDeps): RequestHandler {
     const { token, expect } = attestationOf(form, grant)
     const audiences = audiencesOf(form)
 
-    const principal = await proven(deps, request, response, token, () =>
-      deps.attestor.attest(token, { expect }),
-    )
-    mustBeClient(principal.id, principal.trust, parameters.get('client_id'))
+    present(response, token)
+    const principal = await deps.attestor.attest(token, { expect })
     await deps.limits.principal(principal.id)
 
     const asker = { principal, token: null, requestId: requestIdOf(response), address: addressOf(request) }
+    const event = newEvent(asker, 'mint', deps.clock(), {})
+    await refusalsLogged(event, deps.writeDecision, async () =>
+      mustBeClient(principal.id, principal.trust, parameters.get('client_id')),
+    )
     const issued = await issue(deps, asker, {
       scopes: scopesOf(form.scope),
       audiences,

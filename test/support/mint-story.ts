@@ -1,0 +1,61 @@
+import pino from 'pino'
+import { createAttestor } from '../../src/attest/attestor.ts'
+import { decide } from '../../src/decide/decide.ts'
+import { createPolicyStore } from '../../src/decide/policy-store.ts'
+import { newId } from '../../src/ids.ts'
+import type { MintDeps } from '../../src/mint/issue.ts'
+import { keyTimes } from '../../src/mint/key-schedule.ts'
+import { openKeyring } from '../../src/mint/keyring.ts'
+import type { Asker } from '../../src/observe/asker.ts'
+import { loadMasterKey } from '../../src/secrets/master-key.ts'
+import { openDatabase } from '../../src/store/database.ts'
+import { decisionWriter } from '../../src/store/decisions.ts'
+import { reserver } from '../../src/store/reserve.ts'
+import { taskMemory } from '../../src/store/task-memory.ts'
+import type { TestBroker } from './broker.ts'
+
+/** The story of a mint without its door, over a broker's own database, keys and policies: for watching its single steps. */
+export interface MintStory {
+  deps: MintDeps
+  askerOf(attestation: string): Promise<Asker>
+  close(): Promise<void>
+}
+
+export async function mintStory({ config, clock }: TestBroker): Promise<MintStory> {
+  const log = pino({ level: 'silent' })
+  const { trust, issuer, clockSkew, credentials, tasks } = config
+  const masterKey = loadMasterKey(config)
+  const db = openDatabase({ url: config.database!.url, log })
+  const policy = await createPolicyStore({ dir: config.policy.dir, log })
+  const times = keyTimes(credentials.ttlMax)
+  const algs = [credentials.signingAlg]
+  const keyring = await openKeyring({ db, masterKey, clock: clock.now, log, algs, times })
+  const attestor = createAttestor({ trust, issuer, clockSkew, clock: clock.now })
+  return {
+    deps: {
+      db,
+      clock: clock.now,
+      decide: ask => decide(policy.current(), ask),
+      policyVersion: () => policy.current().version,
+      writeDecision: decisionWriter(db),
+      reserve: reserver(db),
+      memory: taskMemory(db),
+      keyring,
+      tasks,
+      trust,
+      issuer,
+      credentials,
+    },
+    askerOf: async attestation => ({
+      principal: await attestor.attest(attestation),
+      token: null,
+      requestId: newId(),
+      address: null,
+    }),
+    async close() {
+      attestor.stop()
+      policy.stop()
+      await db.close()
+    },
+  }
+}

@@ -1,0 +1,86 @@
+import { expect } from 'vitest'
+import { act, claimsOf, isActive, mint, opened, patchContext, pick, type Scene } from './scene.ts'
+
+export type End = 'close' | 'suspend' | 'context'
+
+/**
+ * Lets the database itself watch: at the commit of each credential, after a moment in which an end could slip in, the task must be
+ * open in that version. What is not goes into `violations`, and stays minted.
+ */
+export async function watchCredentials({ broker }: Scene): Promise<void> {
+  await broker.sql('CREATE TABLE violations (jti uuid, state text, ver integer)')
+  await broker.sql(`CREATE FUNCTION watch_credential() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      PERFORM pg_sleep(random() * 0.001);
+      INSERT INTO violations SELECT NEW.jti, state, ver FROM tasks
+        WHERE id = NEW.task_id AND (state <> 'open' OR ver <> NEW.task_ver);
+      RETURN NULL;
+    END $$`)
+  await broker.sql(`CREATE CONSTRAINT TRIGGER watch_credential AFTER INSERT ON credentials
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch_credential()`)
+}
+
+const codeAfter = { close: 'task_closed', suspend: 'task_suspended' } as const
+
+/**
+ * One race of mints against the end of their task, over all replicas. What must hold from the moment that the end was answered
+ * is checked here. Answers how many tokens were handed out before and refused after.
+ */
+export async function raceRound(
+  scene: Scene,
+  { end, mints }: { end: End; mints: number },
+): Promise<{ handedOut: number; refused: number }> {
+  const { broker, replicas } = scene
+  const owner = scene.agent('racer')
+  const task = await opened(broker, owner, { context: { ticket: '1' }, bind: ['ticket'] })
+  const rows = async () =>
+    (
+      await broker.sql<{ n: number }>(
+        'SELECT count(*)::int AS n FROM credentials WHERE task_id = $1 AND task_ver = 1',
+        [task.id],
+      )
+    )[0]?.n
+
+  const flights = Array.from({ length: mints }, (_, i) =>
+    mint(replicas[i % replicas.length] as typeof broker, owner, { task_id: task.id }),
+  )
+  // Anywhere between before the first answer and after the last.
+  await Promise.race([pick(flights), new Promise(resolve => setTimeout(resolve, Math.random() * 20))])
+  const ended =
+    end === 'context'
+      ? await patchContext(pick(replicas), owner, task.id, { ticket: '2' })
+      : await act(pick(replicas), owner, task.id, end)
+  expect(ended.status, JSON.stringify(ended.body)).toBe(200)
+  const committed = await rows()
+
+  const late = await mint(pick(replicas), owner, { task_id: task.id })
+  const answers = await Promise.all(flights)
+  const tokens = answers.filter(({ status }) => status === 200).map(({ body }) => body.access_token)
+  const refusals = answers.filter(({ status }) => status !== 200).map(({ body }) => body.code)
+
+  // No reservation commits after the end has.
+  expect(await rows()).toBe(committed)
+  expect(await broker.sql('SELECT * FROM violations')).toEqual([])
+  if (end === 'context') {
+    // The task is open, and mints again, in the new version.
+    expect(refusals).toEqual([])
+    expect(claimsOf(late.body.access_token).task_ver).toBe(2)
+  } else {
+    expect(new Set([late.body.code, ...refusals])).toEqual(new Set([codeAfter[end]]))
+  }
+
+  // Whatever was handed out is dead, on every replica.
+  const service = scene.agent('service')
+  const dead = tokens.filter(token => claimsOf(token).task_ver === 1)
+  const live = tokens.filter(token => claimsOf(token).task_ver !== 1)
+  for (const replica of replicas) {
+    const answersOf = (list: string[]) => Promise.all(list.map(token => isActive(replica, service, token)))
+    expect(new Set(await answersOf(dead))).toEqual(new Set(dead.length > 0 ? [false] : []))
+    expect(new Set(await answersOf(live))).toEqual(new Set(live.length > 0 ? [true] : []))
+  }
+  // And the record has it, once.
+  expect(await broker.sql('SELECT state, ver FROM revocations WHERE task_id = $1', [task.id])).toEqual([
+    { state: end === 'context' ? 'open' : end === 'close' ? 'closed' : 'suspended', ver: end === 'context' ? 2 : 1 },
+  ])
+  return { handedOut: dead.length, refused: mints - dead.length }
+}
