@@ -1,21 +1,15 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
+import { nearest } from '../config/near.ts'
+import { parseDuration } from '../duration.ts'
 import { credentialActions } from './vocabulary.ts'
-
-/** Annotations for people: any text, and no meaning here. */
-const remarks: ReadonlySet<string> = new Set(['description', 'advice', 'doc', 'owner', 'ticket'])
 
 /** Of the contract, for what this version does not have. A condition that is not honoured must not load. */
 const notYet: ReadonlySet<string> = new Set(['approval', 'binding'])
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/
-const durationPattern = /^([1-9][0-9]{0,8})(s|m|h|d)$/
-const unitSeconds: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 }
 
-/** `90s`, `5m`, `8h` in seconds; null for anything else. */
-export function parseDuration(text: string): number | null {
-  const [, count, unit] = durationPattern.exec(text) ?? []
-  return count === undefined || unit === undefined ? null : Number(count) * unitSeconds[unit]!
-}
+/** Names that mean something, now or in the contract: what is nearly one of them is a slip, not a remark. */
+const meaningful = ['id', 'ttl', ...notYet]
 
 export interface Annotations {
   id: string | null
@@ -25,7 +19,7 @@ export interface Annotations {
   faults: string[]
 }
 
-/** What a policy's annotations say, and what is wrong with them. Those nobody knows are faults: `@tttl` is a typing error. */
+/** What a policy's annotations say, and what is wrong with them. Others are remarks for people; but `@tttl` is a slip. */
 export function readAnnotations(policy: PolicyJson): Annotations {
   // An annotation without a value is null there, whatever the declared type says.
   const given: Record<string, string | null> = policy.annotations ?? {}
@@ -37,7 +31,8 @@ export function readAnnotations(policy: PolicyJson): Annotations {
       else
         read.faults.push('@id must be 1 to 128 of A-Z a-z 0-9 . _ : / - and begin with a letter or a digit')
     } else if (name === 'ttl') {
-      read.ttl = parseDuration(value ?? '')
+      const ttl = parseDuration(value ?? '')
+      read.ttl = ttl ? ttl / 1000 : null
       if (read.ttl === null) read.faults.push('@ttl must be a duration such as "90s", "5m" or "8h"')
       if (policy.effect === 'forbid') read.faults.push('@ttl on a forbid has no meaning')
       if (!credentialActions.some(action => admitsAction(policy, action))) {
@@ -45,8 +40,9 @@ export function readAnnotations(policy: PolicyJson): Annotations {
       }
     } else if (notYet.has(name)) {
       read.faults.push(`@${name} cannot be honoured by this version`)
-    } else if (!remarks.has(name)) {
-      read.faults.push(`@${name} is not known; for remarks there are @${[...remarks].join(', @')}`)
+    } else {
+      const meant = nearest(name, meaningful)
+      if (meant !== null) read.faults.push(`@${name} is not known; @${meant} is`)
     }
   }
   return read

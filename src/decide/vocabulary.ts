@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { bootstrapOperator } from '../attest/operator-token.ts'
 import type { Action, Ask, Caller } from './decision.ts'
 
 const beside = (name: string): string => readFileSync(new URL(name, import.meta.url), 'utf8')
@@ -15,11 +16,9 @@ export const builtInPrefix = 'builtin-'
 /** The one entity of type `Broker`. */
 export const brokerId = 'hallpass'
 
-/** The bootstrap operator (contract §3). No trust source can be named `hallpass`, so nobody else has this ID. */
-export const bootstrapId = 'hallpass:bootstrap'
 export const bootstrapPolicy = 'builtin-bootstrap'
 
-/** What the bootstrap operator may do whatever the policies say: it is the first way in, and the last. */
+/** What the bootstrap operator (contract §3) may do whatever the policies say: it is the first way in, and the last. */
 const bootstrapActions: ReadonlySet<Action> = new Set([
   'read',
   'suspend',
@@ -30,7 +29,7 @@ const bootstrapActions: ReadonlySet<Action> = new Set([
 ])
 
 export const bootstrapMay = (ask: Ask): boolean =>
-  ask.caller.kind === 'operator' && ask.caller.id === bootstrapId && bootstrapActions.has(ask.action)
+  ask.caller.kind === 'operator' && ask.caller.id === bootstrapOperator && bootstrapActions.has(ask.action)
 
 const anyone: readonly Caller['kind'][] = ['workload', 'operator']
 

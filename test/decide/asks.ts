@@ -1,7 +1,7 @@
+import { bootstrapOperator } from '../../src/attest/operator-token.ts'
 import { type CompiledPolicies, compilePolicies } from '../../src/decide/compile.ts'
 import type { Ask, Caller, TaskAction, TaskView } from '../../src/decide/decision.ts'
 import { faultText } from '../../src/decide/fault.ts'
-import { bootstrapId } from '../../src/decide/vocabulary.ts'
 
 export const noon = Date.parse('2026-03-02T12:00:00Z')
 
@@ -33,7 +33,7 @@ export const staff: Caller = {
 }
 
 export const bootstrap: Caller = {
-  id: bootstrapId,
+  id: bootstrapOperator,
   kind: 'operator',
   trust: 'hallpass',
   tags: {},
