@@ -16,6 +16,7 @@ import { openKeyring } from './mint/keyring.ts'
 import type { Asker } from './observe/asker.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { unprovenRefusals } from './observe/unproven.ts'
+import { ownTokens } from './revoke/own-token.ts'
 import { createSweeper } from './revoke/sweeper.ts'
 import { loadMasterKey } from './secrets/master-key.ts'
 import { credentialReader } from './store/credentials.ts'
@@ -119,6 +120,7 @@ async function start(
     limits: createLimits(config.limits),
     unproven: unprovenRefusals({ clock, log, metrics, writeDecision }),
     readCredential: credentialReader(db),
+    openToken: ownTokens({ keyring, issuer }),
     decide: ask => decide(policy.current(), ask),
     policyVersion: () => policy.current().version,
     reserve: async reservation => {

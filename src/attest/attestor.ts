@@ -1,7 +1,6 @@
 import { createHash, type KeyObject } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import type { TrustSource } from '../config.ts'
-import { verifySignature } from './algorithms.ts'
 import { type CheckedClaims, checkClaims } from './claims.ts'
 import type { Fetch } from './fetch-document.ts'
 import { flattenClaims } from './flatten.ts'
@@ -15,6 +14,7 @@ import { refuse } from './refusal.ts'
 import { bundleLoader } from './spiffe-bundle.ts'
 import { createTrustLookup, findTrustSource } from './trust-lookup.ts'
 import { useKey } from './use-key.ts'
+import { rememberingVerifier } from './verified.ts'
 
 export interface Attestor {
   /**
@@ -51,6 +51,7 @@ export function createAttestor(deps: AttestorDependencies): Attestor {
   const bundles = trust
     .filter(source => source.kind === 'spiffe')
     .flatMap(({ name }) => caches.get(name) ?? [])
+  const verify = rememberingVerifier()
   let timer: NodeJS.Timeout | undefined
 
   const attest: Attestor['attest'] = async (token, { expect } = {}) => {
@@ -59,9 +60,10 @@ export function createAttestor(deps: AttestorDependencies): Attestor {
     if (expect === 'jwt-svid' && source.kind !== 'spiffe') throw refuse('svid_expected')
     const header = checkHeader(jws.header, source.kind)
     const key = await findKey(caches.get(source.name), header)
-    if (!verifySignature(header.alg, key, jws)) throw refuse('signature')
+    const sha256 = createHash('sha256').update(token).digest('hex')
+    if (!verify(header.alg, key, jws, sha256)) throw refuse('signature')
     const claims = checkClaims(jws.payload, source, clock(), clockSkew)
-    return readPrincipal(token, jws, source, claims, clockSkew)
+    return readPrincipal(sha256, jws, source, claims, clockSkew)
   }
 
   const refreshBundles = () => {
@@ -100,7 +102,7 @@ async function findKey(cache: KeyCache | undefined, { alg, kid }: AttestationHea
 }
 
 function readPrincipal(
-  token: string,
+  sha256: string,
   jws: Jws,
   source: TrustSource,
   { sub, expiresAt }: CheckedClaims,
@@ -120,7 +122,7 @@ function readPrincipal(
     tags,
     groups,
     attestation: {
-      sha256: createHash('sha256').update(token).digest('hex'),
+      sha256,
       useKey: useKey(jws, source.name),
       acceptableUntil: Math.ceil(expiresAt + clockSkew),
       reuse: source.reuse,

@@ -6,7 +6,7 @@ import { HallpassError } from '../errors.ts'
 import type { Asker } from '../observe/asker.ts'
 import { newEvent, refusalsLogged } from '../observe/record.ts'
 import { isLive } from '../revoke/live.ts'
-import { looksLikeOwnToken, openOwnToken } from '../revoke/own-token.ts'
+import { looksLikeOwnToken } from '../revoke/own-token.ts'
 import { addressOf } from './address.ts'
 import type { HttpDeps } from './deps.ts'
 import { present } from './presented.ts'
@@ -63,7 +63,7 @@ async function bootstrap(deps: HttpDeps, token: string): Promise<Principal> {
 
 /** A live token of ours that is for the broker alone. */
 async function taskToken(deps: HttpDeps, token: string): Promise<Pick<Asker, 'principal' | 'token'>> {
-  const claims = openOwnToken(deps, token)
+  const claims = deps.openToken(token)
   const found = claims && claims.aud === deps.issuer ? await deps.readCredential(claims.jti) : null
   if (!claims || !found || !isLive(found, deps.clock())) throw invalid()
   const { task } = found

@@ -1,6 +1,5 @@
 import { HallpassError } from '../errors.ts'
 import type { AccessTokenClaims } from '../mint/jwt.ts'
-import type { Keyring } from '../mint/keyring.ts'
 import type { Asker } from '../observe/asker.ts'
 import { allowed, denied, newEvent } from '../observe/record.ts'
 import type { CredentialWithTask } from '../store/credentials.ts'
@@ -8,11 +7,10 @@ import { circumstances } from '../task/authorize.ts'
 import type { TaskDeps } from '../task/deps.ts'
 import { viewOf } from '../task/view.ts'
 import { isLive } from './live.ts'
-import { openOwnToken } from './own-token.ts'
+import type { OwnTokens } from './own-token.ts'
 
 export interface IntrospectDeps extends TaskDeps {
-  issuer: string
-  keyring: Keyring
+  openToken: OwnTokens
   readCredential: (jti: string) => Promise<CredentialWithTask | null>
 }
 
@@ -31,7 +29,7 @@ const inactive: Introspection = { active: false }
  * `{ active: false }` and nothing more (RFC 7662 §2.2).
  */
 export async function introspect(deps: IntrospectDeps, asker: Asker, token: string): Promise<Introspection> {
-  const claims = openOwnToken(deps, token)
+  const claims = deps.openToken(token)
   if (!claims) return inactive
   const found = await deps.readCredential(claims.jti)
   if (!found) return inactive

@@ -1,5 +1,6 @@
-import { verifySignature } from '../attest/algorithms.ts'
+import { createHash } from 'node:crypto'
 import { type Jws, parseJws } from '../attest/jws.ts'
+import { rememberingVerifier } from '../attest/verified.ts'
 import type { AccessTokenClaims } from '../mint/jwt.ts'
 import type { Keyring } from '../mint/keyring.ts'
 
@@ -7,18 +8,21 @@ import type { Keyring } from '../mint/keyring.ts'
  * The claims of an access token of this broker, whose signature was made by a key that is still published; null for anything else.
  * Says nothing of whether it is live.
  */
-export function openOwnToken(
-  { keyring, issuer }: { keyring: Keyring; issuer: string },
-  token: string,
-): AccessTokenClaims | null {
-  const jws = parsed(token)
-  const { typ, kid, alg } = jws?.header ?? {}
-  const key = typeof kid === 'string' ? keyring.find(kid) : null
-  if (!jws || !key || typ !== 'at+jwt' || alg !== key.alg) return null
-  if (!verifySignature(key.alg, key.publicKey, jws)) return null
-  // Our signature vouches for the shape: nothing else is signed with these keys under this type.
-  const claims = jws.payload as unknown as AccessTokenClaims
-  return claims.iss === issuer ? claims : null
+export type OwnTokens = (token: string) => AccessTokenClaims | null
+
+export function ownTokens({ keyring, issuer }: { keyring: Keyring; issuer: string }): OwnTokens {
+  const verify = rememberingVerifier()
+  return token => {
+    const jws = parsed(token)
+    const { typ, kid, alg } = jws?.header ?? {}
+    const key = typeof kid === 'string' ? keyring.find(kid) : null
+    if (!jws || !key || typ !== 'at+jwt' || alg !== key.alg) return null
+    const sha256 = createHash('sha256').update(token).digest('hex')
+    if (!verify(key.alg, key.publicKey, jws, sha256)) return null
+    // Our signature vouches for the shape: nothing else is signed with these keys under this type.
+    const claims = jws.payload as unknown as AccessTokenClaims
+    return claims.iss === issuer ? claims : null
+  }
 }
 
 /** Whether a token says that it is one of ours. Proves nothing: it chooses which check the token has to pass. */

@@ -1,6 +1,5 @@
 import { HallpassError } from '../errors.ts'
 import { isId } from '../ids.ts'
-import type { Keyring } from '../mint/keyring.ts'
 import type { Asker } from '../observe/asker.ts'
 import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
 import { type CredentialWithTask, revokeCredential } from '../store/credentials.ts'
@@ -8,11 +7,10 @@ import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import { authorize } from '../task/authorize.ts'
 import type { TaskDeps } from '../task/deps.ts'
-import { openOwnToken } from './own-token.ts'
+import type { OwnTokens } from './own-token.ts'
 
 export interface RevokeDeps extends TaskDeps {
-  issuer: string
-  keyring: Keyring
+  openToken: OwnTokens
   readCredential: (jti: string) => Promise<CredentialWithTask | null>
 }
 
@@ -44,7 +42,7 @@ export async function revoke(
  * one that was revoked (§2.2). Throws `refused` to a caller who may see its task and not revoke it.
  */
 export async function revokeToken(deps: RevokeDeps, asker: Asker, token: string): Promise<void> {
-  const claims = openOwnToken(deps, token)
+  const claims = deps.openToken(token)
   if (!claims || !isId(claims.jti)) return
   try {
     await revoke(deps, asker, claims.jti, {})
