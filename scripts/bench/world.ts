@@ -1,0 +1,130 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { pino } from 'pino'
+import { startEmbeddedPostgres } from '../../src/store/embedded/embedded-postgres.ts'
+import { startIssuer, type TestIssuer } from '../../test/support/issuer.ts'
+import { createTrustDomain, type TestTrustDomain } from '../../test/support/spiffe.ts'
+import { cpuOfServer, postmasterOf } from './cpu.ts'
+import { type BenchDatabase, createDatabase } from './database.ts'
+import { type LoadGenerator, type Server, startLoadGenerator, startServer } from './processes.ts'
+
+/** What every part of the bench works with. All of it goes when it is closed. */
+export interface World {
+  /** Signs as GitHub does: RS256. */
+  ci: TestIssuer
+  /** Signs as SPIRE does: ES256. */
+  agents: TestTrustDomain
+  load: LoadGenerator
+  /** Smaller and shorter, to see that everything works: the figures say little. */
+  quick: boolean
+  folder: string
+  createDatabase(): Promise<BenchDatabase>
+  startBroker(database: BenchDatabase, flags?: string[]): Promise<Server>
+  startPeer(env: Record<string, string>): Promise<Server>
+  /** CPU seconds of PostgreSQL, all its processes together; NaN where it is not on this machine. */
+  databaseCpu(): number
+  close(): Promise<void>
+}
+
+/** `iss` of the broker, and the `aud` of all attestations. */
+export const brokerIssuer = 'https://hallpass.bench'
+
+export async function openWorld({ quick }: { quick: boolean }): Promise<World> {
+  const stops: (() => Promise<unknown>)[] = []
+  const close = async () => {
+    for (const stop of stops.splice(0).reverse()) await stop()
+  }
+  try {
+    return { ...(await open(stops)), quick, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function open(stops: (() => Promise<unknown>)[]): Promise<Omit<World, 'close' | 'quick'>> {
+  const folder = await mkdtemp(join(tmpdir(), 'hallpass-bench-'))
+  stops.push(() => rm(folder, { recursive: true, force: true }))
+  const server = process.env.DATABASE_URL ?? (await embedded(folder, stops))
+
+  const ci = await startIssuer({ alg: 'RS256' })
+  stops.push(() => ci.close())
+  const agents = createTrustDomain('prod.example')
+  await agents.writeBundle(join(folder, 'bundle.json'))
+  const config = join(folder, 'hallpass.yaml')
+  await writeFile(config, JSON.stringify(configuration(ci.issuer)))
+
+  const load = startLoadGenerator()
+  stops.push(() => load.stop())
+  const masterKey = randomBytes(32).toString('base64')
+  const started = async (starting: Promise<Server>, ready: string): Promise<Server> => {
+    const running = await starting
+    stops.push(running.stop)
+    const { status } = await fetch(running.url + ready)
+    if (status !== 200) throw new Error(`a server that has started answers ${status}`)
+    return running
+  }
+  let postmaster: number | null = null
+  return {
+    ci,
+    agents,
+    load,
+    folder,
+    async createDatabase() {
+      const database = await createDatabase(server)
+      stops.push(() => database.drop())
+      const [backend] = await database.sql<{ pid: number }>('SELECT pg_backend_pid() AS pid')
+      postmaster ??= postmasterOf(backend?.pid ?? 0)
+      return database
+    },
+    startBroker: ({ url }, flags = []) =>
+      started(
+        startServer(new URL('../../src/main.ts', import.meta.url), {
+          flags,
+          env: {
+            HALLPASS_CONFIG: config,
+            HALLPASS_PORT: '0',
+            HALLPASS_MASTER_KEY: masterKey,
+            DATABASE_URL: url,
+          },
+        }),
+        '/readyz',
+      ),
+    startPeer: env =>
+      started(
+        startServer(new URL('peer-server.ts', import.meta.url), { env }),
+        '/.well-known/openid-configuration',
+      ),
+    databaseCpu: () => (postmaster === null ? Number.NaN : cpuOfServer(postmaster)),
+  }
+}
+
+async function embedded(folder: string, stops: (() => Promise<unknown>)[]): Promise<string> {
+  const dataDir = join(folder, 'data')
+  await mkdir(dataDir, { mode: 0o700 })
+  const postgres = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) })
+  stops.push(() => postgres.stop())
+  return postgres.url
+}
+
+const configuration = (ciIssuer: string) => ({
+  issuer: brokerIssuer,
+  trust: [
+    {
+      name: 'github',
+      kind: 'oidc',
+      issuer: ciIssuer,
+      require: { repository_owner_id: '4711' },
+      task: {
+        kind: 'ci-job',
+        ref: '{repository}/runs/{run_id}/attempts/{run_attempt}/jobs/{check_run_id}',
+        bind: ['repository', 'sha', 'workflow_ref', 'environment'],
+      },
+    },
+    { name: 'prod', kind: 'spiffe', trust_domain: 'prod.example', bundle: { file: './bundle.json' } },
+  ],
+  policy: { dir: fileURLToPath(new URL('policies/', import.meta.url)) },
+})
