@@ -30,6 +30,8 @@ CREATE UNIQUE INDEX tasks_open_name ON tasks (name_key) WHERE NOT templated AND 
 CREATE INDEX tasks_deadline ON tasks (deadline) WHERE state <> 'closed';
 CREATE INDEX tasks_silent ON tasks (silent_at) WHERE silent_at IS NOT NULL;
 CREATE INDEX tasks_closed ON tasks (closed_at) WHERE state = 'closed';
+CREATE INDEX tasks_alive ON tasks (id) WHERE state <> 'closed';
+CREATE INDEX tasks_kind ON tasks (kind, id);
 CREATE INDEX tasks_principal ON tasks (hashtextextended(principal, 0), id);
 CREATE INDEX tasks_ref ON tasks (hashtextextended(ref, 0), id);
 
@@ -48,7 +50,8 @@ CREATE TABLE credentials (
   scope text NOT NULL,
   audience text[] NOT NULL,
   kid text NOT NULL,
-  attestation bytea NOT NULL,
+  -- The decision that allowed it: it has the claims of the attestation that it was minted for.
+  decision_id uuid NOT NULL,
   issued_at timestamptz NOT NULL,
   expires_at timestamptz NOT NULL,
   revoked_at timestamptz
@@ -89,6 +92,9 @@ CREATE TABLE decisions (
 );
 CREATE INDEX decisions_task ON decisions (task_id, id) WHERE task_id IS NOT NULL;
 CREATE INDEX decisions_principal ON decisions (hashtextextended(principal, 0), id);
+-- Rare among many: what is common is found by going back from the newest.
+CREATE INDEX decisions_denied ON decisions (id) WHERE decision = 'deny';
+CREATE INDEX decisions_action ON decisions (action, id) WHERE action <> 'mint' AND action <> 'introspect' AND action <> 'read';
 
 CREATE TABLE signing_keys (
   kid text PRIMARY KEY,
@@ -99,6 +105,8 @@ CREATE TABLE signing_keys (
   retired_at timestamptz,
   -- No signature of it may be valid past this, and it is published until then; null while not retired.
   last_day timestamptz,
+  -- Milliseconds: the longest `ttl_max` of any broker that may have signed with it.
+  ttl_max bigint NOT NULL,
   -- PKCS #8, AES-256-GCM: nonce, ciphertext, tag. Purpose and kid are the associated data.
   private_key bytea NOT NULL,
   -- Which master key wrapped it.

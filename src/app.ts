@@ -4,12 +4,14 @@ import type { Express } from 'express'
 import type { Logger } from 'pino'
 import { createAttestor } from './attest/attestor.ts'
 import { type Clock, systemClock } from './clock.ts'
+import { watchClock } from './clock-watch.ts'
 import { type Config, listeningOn } from './config.ts'
-import { decide } from './decide/decide.ts'
+import { decide, mustDecide } from './decide/decide.ts'
 import { createPolicyStore } from './decide/policy-store.ts'
 import { loadContract } from './http/contract.ts'
 import type { HttpDeps } from './http/deps.ts'
 import { createLimits } from './http/limits.ts'
+import { oncePerSecond } from './http/once-per-second.ts'
 import { createHttp } from './http/server.ts'
 import { keyTimes } from './mint/key-schedule.ts'
 import { openKeyring } from './mint/keyring.ts'
@@ -20,7 +22,7 @@ import { ownTokens } from './revoke/own-token.ts'
 import { createSweeper } from './revoke/sweeper.ts'
 import { loadMasterKey } from './secrets/master-key.ts'
 import { credentialReader } from './store/credentials.ts'
-import { type Database, openDatabase, ping } from './store/database.ts'
+import { type Database, databaseNow, openDatabase } from './store/database.ts'
 import type { DecisionRow } from './store/decision-row.ts'
 import { decisionWriter } from './store/decisions.ts'
 import { startEmbeddedPostgres } from './store/embedded/embedded-postgres.ts'
@@ -44,6 +46,8 @@ export interface Broker {
 export interface BrokerOptions {
   log: Logger
   clock?: Clock
+  /** This machine's clock, as it is held against the database's. Default: the system's. */
+  machineClock?: Clock
   /** Whether the sweeper runs by itself. Default: yes. */
   sweeps?: boolean
 }
@@ -64,7 +68,7 @@ export async function startBroker(given: Config, options: BrokerOptions): Promis
 
 async function start(
   given: Config,
-  { log, clock = systemClock, sweeps = true }: BrokerOptions,
+  { log, clock = systemClock, machineClock = systemClock, sweeps = true }: BrokerOptions,
   stops: (() => Promise<unknown> | unknown)[],
 ): Promise<Omit<Broker, 'close'>> {
   // 1. Secrets and storage.
@@ -73,6 +77,11 @@ async function start(
   await migrate(url)
   const db = openDatabase({ url, log })
   stops.push(() => db.close())
+  // A hand-over of keys leaves replicas `notice` to differ.
+  const keys = keyTimes(given.credentials.ttlMax)
+  const tolerance = Math.min(Math.max(given.clockSkew, 5_000), keys.notice)
+  const clockWatch = watchClock({ machine: machineClock, database: () => databaseNow(db), tolerance, log })
+  await clockWatch.look()
 
   // 2. Policy, which must be good to begin with.
   const metrics = createMetrics({ processMetrics: given.listen.metricsPort !== null })
@@ -90,9 +99,9 @@ async function start(
   const config = listeningOn(given, door.port)
 
   // 4. Keys, and those who say who asks.
-  const keys = keyTimes(config.credentials.ttlMax)
   const algs = [config.credentials.signingAlg, ...Object.values(config.credentials.signingAlgFor)]
   const keyring = await openKeyring({ db, masterKey, clock, log, algs, times: keys })
+  if (clockWatch.isRight()) await keyring.maintain()
   const { trust, issuer, clockSkew, credentials, tasks } = config
   const attestor = createAttestor({ trust, issuer, clockSkew, clock, log })
   attestor.start()
@@ -129,10 +138,13 @@ async function start(
       return reserved
     },
     useOnce: asker => useOnce(db, asker),
-    ready: async () => {
-      await ping(db)
+    mustBeRight: clockWatch.mustBeRight,
+    ready: oncePerSecond(clock, async () => {
+      await clockWatch.look()
+      clockWatch.mustBeRight()
       keyring.signer(credentials.signingAlg)
-    },
+      mustDecide(policy.current())
+    }),
   }
   const app = createHttp(deps, { jwksMaxAge: keys.cache / 1000 })
 
@@ -142,6 +154,7 @@ async function start(
     clock,
     log,
     keyring,
+    clockWatch,
     retention: tasks.retention,
     onSwept: closed => {
       metrics.swept.inc(closed)

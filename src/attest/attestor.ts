@@ -1,7 +1,7 @@
 import { createHash, type KeyObject } from 'node:crypto'
 import type { Clock } from '../clock.ts'
 import type { TrustSource } from '../config.ts'
-import { type CheckedClaims, checkClaims } from './claims.ts'
+import { type CheckedClaims, checkClaims, maxTime } from './claims.ts'
 import type { Fetch } from './fetch-document.ts'
 import { flattenClaims } from './flatten.ts'
 import { type AttestationHeader, checkHeader } from './header.ts'
@@ -124,7 +124,7 @@ function readPrincipal(
     attestation: {
       sha256,
       useKey: useKey(jws, source.name),
-      acceptableUntil: Math.ceil(expiresAt + clockSkew),
+      acceptableUntil: Math.min(Math.ceil(expiresAt + clockSkew), maxTime * 1000),
       reuse: source.reuse,
     },
     template: isOidc ? source.task : null,

@@ -10,7 +10,7 @@ export interface CheckedClaims {
 
 const maxSubLength = 2048
 /** Seconds: the end of the year 9999. Later times have no place in a database. */
-const maxTime = 253_402_300_799
+export const maxTime = 253_402_300_799
 
 /**
  * Checks the registered claims (RFC 7519 §4.1) of an attestation whose signature was verified.

@@ -1,3 +1,4 @@
+import { HallpassError } from '../errors.ts'
 import type { CompiledPolicies } from './compile.ts'
 import type { Ask, Decision } from './decision.ts'
 import { memoKey } from './memo.ts'
@@ -30,11 +31,28 @@ export function decide(compiled: CompiledPolicies, ask: Ask): Decision {
     answer = compiled.engine.evaluate(ask.action, buildRequest(ask, reads))
   } catch {
     // Not remembered, and without what Cedar said: it quotes the request.
-    return refused(compiled, 'the request could not be put to the policies')
+    return refused(compiled, notPut)
   }
   const made = judge(compiled, answer)
   if (key !== null) compiled.memo.set(key, { ...made, policies: [...made.policies] })
   return made
+}
+
+const notPut = 'the request could not be put to the policies'
+
+/**
+ * Whether the engine still answers: one that has trapped refuses everything until the broker is started again.
+ * @throws HallpassError `unavailable`
+ */
+export function mustDecide(compiled: CompiledPolicies): void {
+  const caller: Ask['caller'] = { id: 'nobody', kind: 'workload', trust: '', tags: {}, groups: [] }
+  const ask: Ask = { action: 'administer', caller, now: 0, ip: null }
+  const reads = compiled.reads.get(ask.action)
+  try {
+    if (reads) compiled.engine.evaluate(ask.action, buildRequest(ask, reads))
+  } catch (cause) {
+    throw new HallpassError('unavailable', 'Policies cannot be decided.', { cause, retryAfter: 10 })
+  }
 }
 
 const notAsked = 'the action is not one that is decided'

@@ -3,7 +3,7 @@ import { rotateKeys } from '../mint/rotate.ts'
 import { readAsAdministrator } from '../observe/administer.ts'
 import { searchDecisions } from '../observe/search.ts'
 import { jsonOf } from './bodies.ts'
-import { cursorOf } from './cursor.ts'
+import { cursorsFor } from './cursor.ts'
 import type { HttpDeps } from './deps.ts'
 import { authenticated, queryOf } from './operation.ts'
 import { decisionJson, keyJson } from './render.ts'
@@ -20,8 +20,10 @@ export function administrationRoutes(deps: HttpDeps, router: Router): void {
     '/v1/decisions',
     authenticated(deps, async (asker, request) => {
       const { cursor, limit, ...filter } = decisionsQuery(queryOf(request))
-      const { items, next } = await searchDecisions(deps, asker, filter, { cursor: cursorOf(cursor), limit })
-      return { body: { items: items.map(decisionJson), next } }
+      const cursors = cursorsFor(deps.masterKey, asker.principal.id, { decisions: filter })
+      const page = { cursor: cursors.open(cursor), limit }
+      const { items, next } = await searchDecisions(deps, asker, filter, page)
+      return { body: { items: items.map(decisionJson), next: cursors.seal(next) } }
     }),
   )
   router.get(

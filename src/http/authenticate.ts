@@ -7,6 +7,7 @@ import type { Asker } from '../observe/asker.ts'
 import { newEvent, refusalsLogged } from '../observe/record.ts'
 import { isLive } from '../revoke/live.ts'
 import { looksLikeOwnToken } from '../revoke/own-token.ts'
+import { mintedFor } from '../store/credentials.ts'
 import { addressOf } from './address.ts'
 import type { HttpDeps } from './deps.ts'
 import { present } from './presented.ts'
@@ -65,15 +66,17 @@ async function bootstrap(deps: HttpDeps, token: string): Promise<Principal> {
 async function taskToken(deps: HttpDeps, token: string): Promise<Pick<Asker, 'principal' | 'token'>> {
   const claims = deps.openToken(token)
   const found = claims && claims.aud === deps.issuer ? await deps.readCredential(claims.jti) : null
-  if (!claims || !found || !isLive(found, deps.clock())) throw invalid()
+  // Policy judges it by the claims that it was minted for.
+  const workload =
+    found && isLive(found, deps.clock()) ? await mintedFor(deps.db, found.credential.jti) : null
+  if (!claims || !found || !workload) throw invalid()
   const { task } = found
   return {
     principal: {
       id: task.principal,
       kind: 'workload',
       trust: task.trust,
-      tags: {},
-      groups: [],
+      ...workload,
       attestation: presented(token, claims.exp * 1000),
       template: null,
     },

@@ -5,7 +5,7 @@ import { issue } from '../mint/issue.ts'
 import { listTaskCredentials, readOneCredential } from '../revoke/read.ts'
 import { revoke } from '../revoke/revoke.ts'
 import { jsonOf } from './bodies.ts'
-import { cursorOf } from './cursor.ts'
+import { cursorsFor } from './cursor.ts'
 import type { HttpDeps } from './deps.ts'
 import { scopesOf } from './oauth/grants.ts'
 import { authenticated, queryOf } from './operation.ts'
@@ -39,9 +39,11 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
     '/v1/tasks/:id/credentials',
     authenticated(deps, async (asker, request) => {
       const { cursor, limit } = listQuery(queryOf(request))
-      const page = { cursor: cursorOf(cursor), limit }
-      const { items, next } = await listTaskCredentials(deps, asker, taskId(request), page)
-      return { body: { items: items.map(item => credentialJson(item, clock())), next } }
+      const id = taskId(request)
+      const cursors = cursorsFor(deps.masterKey, asker.principal.id, { credentials: id })
+      const page = { cursor: cursors.open(cursor), limit }
+      const { items, next } = await listTaskCredentials(deps, asker, id, page)
+      return { body: { items: items.map(item => credentialJson(item, clock())), next: cursors.seal(next) } }
     }),
   )
   router.get(

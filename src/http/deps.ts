@@ -23,6 +23,8 @@ export interface HttpDeps extends MintDeps, IntrospectDeps, RevokeDeps {
   log: Logger
   /** Marks attestations that may be used once as used by this request; false where another was first. */
   useOnce: (asker: Asker) => Promise<boolean>
+  /** Throws `unavailable` while this replica's clock is off. */
+  mustBeRight: () => void
   /** Throws `unavailable` while the broker cannot serve. */
   ready: () => Promise<void>
 }

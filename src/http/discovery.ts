@@ -36,14 +36,17 @@ export function discoveryRoutes(deps: HttpDeps, router: Router, { jwksMaxAge }: 
   router.get('/.well-known/openid-configuration', openid)
   if (path !== '') {
     // RFC 8414 §3.1: before the path; OpenID Connect Discovery 1.0 §4: after it.
-    router.get(`/.well-known/oauth-authorization-server${path}`, metadata)
-    router.get(`${path}/.well-known/openid-configuration`, openid)
+    router.get(`/.well-known/oauth-authorization-server${literal(path)}`, metadata)
+    router.get(`${literal(path)}/.well-known/openid-configuration`, openid)
   }
   router.get(
     '/.well-known/jwks.json',
     open(() => ({ headers: caching, body: { keys: deps.keyring.jwks() } })),
   )
 }
+
+/** A path as itself in a route's pattern. */
+export const literal = (path: string): string => path.replace(/[{}()[\]+?!:*\\]/g, '\\$&')
 
 function endpoints(issuer: string): Record<'token' | 'introspect' | 'revoke' | 'jwks', string> {
   const base = issuer.replace(/\/$/, '')

@@ -13,7 +13,17 @@ export interface Limits {
 export function createLimits({ principal, address }: Config['limits']): Limits {
   const byAddress = limiter(address)
   const byPrincipal = limiter(principal)
-  return { address: key => byAddress(key ?? 'unknown'), principal: byPrincipal }
+  return { address: address => byAddress(network(address)), principal: byPrincipal }
+}
+
+/** Whoever has one IPv6 address has 2^64 of them: they count as one (RFC 6177 §2). */
+function network(address: string | null): string {
+  if (!address?.includes(':')) return address ?? 'unknown'
+  const [head = '', tail] = address.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  const rest = tail === undefined || tail === '' ? [] : tail.split(':')
+  while (groups.length + rest.length < 8) groups.push('0')
+  return [...groups, ...rest].slice(0, 4).join(':')
 }
 
 function limiter(perSecond: number | null): (key: string) => Promise<void> {

@@ -5,7 +5,7 @@ import { administrationRoutes } from './administration.ts'
 import { bodyMost, readBody } from './bodies.ts'
 import { credentialRoutes } from './credentials.ts'
 import type { HttpDeps } from './deps.ts'
-import { type Caching, discoveryRoutes } from './discovery.ts'
+import { type Caching, discoveryRoutes, literal } from './discovery.ts'
 import { measure } from './measure.ts'
 import { tokenEndpoint } from './oauth/token.ts'
 import { introspectionEndpoint, revocationEndpoint } from './oauth/token-status.ts'
@@ -28,7 +28,7 @@ export function createHttp(deps: HttpDeps, caching: Caching): Express {
   const path = new URL(deps.issuer).pathname.replace(/\/$/, '')
   const doors = routes(deps, caching)
   app.use(doors)
-  if (path !== '') app.use(path, doors)
+  if (path !== '') app.use(literal(path), doors)
   app.use(() => {
     throw new HallpassError('not_found', 'There is nothing here.')
   })
@@ -55,6 +55,7 @@ function routes(deps: HttpDeps, caching: Caching): express.Router {
 
   router.use(async (request, _response, next) => {
     await deps.limits.address(addressOf(request))
+    deps.mustBeRight()
     next()
   })
   discoveryRoutes(deps, router, caching)

@@ -9,7 +9,7 @@ import { openTask } from '../task/open.ts'
 import { openRequest } from '../task/open-request.ts'
 import { readTask, searchTasks } from '../task/read.ts'
 import { jsonOf } from './bodies.ts'
-import { cursorOf } from './cursor.ts'
+import { cursorsFor } from './cursor.ts'
 import type { HttpDeps } from './deps.ts'
 import { ifMatch } from './if-match.ts'
 import type { Bodies, OpenTask } from './openapi.generated.d.ts'
@@ -50,8 +50,9 @@ export function taskRoutes(deps: HttpDeps, router: Router): void {
     '/v1/tasks',
     authenticated(deps, async (asker, request) => {
       const { cursor, limit, ...filter } = listQuery(queryOf(request))
-      const { items, next } = await searchTasks(deps, asker, filter, { cursor: cursorOf(cursor), limit })
-      return { body: { items: items.map(taskJson), next } }
+      const cursors = cursorsFor(deps.masterKey, asker.principal.id, { tasks: filter })
+      const { items, next } = await searchTasks(deps, asker, filter, { cursor: cursors.open(cursor), limit })
+      return { body: { items: items.map(taskJson), next: cursors.seal(next) } }
     }),
   )
   router.get(

@@ -24,6 +24,8 @@ export interface Grant {
 
 /** Scopes times audiences at the most: each is a decision. */
 const questionsMost = 32
+/** Bytes of them at the most: a token that was minted must fit into a header, and into what is read to introspect it. */
+const bytesMost = 8192
 
 /** Throws `malformed` or `invalid_target` for what no policy needs to be asked about. */
 export function checkAsk({ scopes, audiences }: Ask, issuer: string): void {
@@ -31,6 +33,8 @@ export function checkAsk({ scopes, audiences }: Ask, issuer: string): void {
   if (audiences.length === 0) throw new HallpassError('malformed', 'audience or resource is required.')
   if (scopes.length * audiences.length > questionsMost)
     throw new HallpassError('malformed', `Scopes times audiences are more than ${questionsMost}.`)
+  if (Buffer.byteLength(JSON.stringify([scopes, audiences])) > bytesMost)
+    throw new HallpassError('malformed', `Scopes and audiences have more than ${bytesMost} bytes.`)
   if (audiences.length > 1 && audiences.includes(issuer))
     throw new HallpassError('invalid_target', 'A token for the broker itself is for nobody else.')
 }

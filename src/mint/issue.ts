@@ -67,7 +67,7 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
         throw error
       }
       const key = deps.keyring.signer(alg)
-      const credential = newCredential(deps, event.asker, task, ask, grant, key)
+      const credential = newCredential(deps, task, ask, grant, key)
       event.jti = credential.jti
 
       const reserved = await deps.reserve({
@@ -106,7 +106,6 @@ function algFor({ signingAlg, signingAlgFor }: Config['credentials'], audiences:
 
 function newCredential(
   { clock, credentials }: MintDeps,
-  { principal }: Asker,
   task: Task,
   { scopes, audiences }: Ask,
   grant: Grant,
@@ -131,7 +130,6 @@ function newCredential(
     scope: scopes.join(' '),
     audience: audiences,
     kid: key.kid,
-    attestation: principal.attestation.sha256,
     issuedAt: new Date(issuedAt * 1000),
     expiresAt: new Date(expiresAt * 1000),
   }

@@ -33,8 +33,9 @@ export function stateOf(key: Pick<KeyRow, 'activeAt' | 'retiredAt' | 'lastDay'>,
 export const earliestUse = (published: number, { cache, notice }: KeyTimes): number =>
   published + cache + notice
 
-/** The last day of a key retired at `retired`: a replica that has not noticed yet may still sign, for `ttlMax`. */
-export const lastDayOf = (retired: number, { notice, ttlMax }: KeyTimes): number => retired + notice + ttlMax
+/** The last day of a key retired at `retired`: a replica that has not noticed yet may still sign, for the longest `ttl_max`. */
+export const lastDayOf = (retired: number, ttlMax: number, { notice }: KeyTimes): number =>
+  retired + notice + ttlMax
 
 /** Moves the hand-over from `current` to its prepared successor `next` to `at`; never before everybody can know the successor. */
 export function handOver(
@@ -45,7 +46,17 @@ export function handOver(
 ): { current: KeyRow; next: KeyRow } {
   const moment = Math.max(at, earliestUse(next.publishedAt.getTime(), times))
   return {
-    current: { ...current, retiredAt: new Date(moment), lastDay: new Date(lastDayOf(moment, times)) },
+    current: {
+      ...current,
+      retiredAt: new Date(moment),
+      lastDay: new Date(lastDayOf(moment, Math.max(current.ttlMax, times.ttlMax), times)),
+    },
     next: { ...next, activeAt: new Date(moment) },
   }
 }
+
+/** How long the row of a key that is gone is kept all the same: replicas' clocks differ. Milliseconds. */
+const margin = 3_600_000
+
+export const isForgotten = ({ lastDay }: Pick<KeyRow, 'lastDay'>, now: number): boolean =>
+  lastDay !== null && lastDay.getTime() + margin <= now

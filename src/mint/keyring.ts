@@ -5,8 +5,16 @@ import type { SigningAlg } from '../config.ts'
 import { HallpassError } from '../errors.ts'
 import type { MasterKey } from '../secrets/master-key.ts'
 import type { Database, Transaction } from '../store/database.ts'
-import { insertKey, type KeyRow, lockKeys, readKeys, removeKeys, scheduleKey } from '../store/signing-keys.ts'
-import { earliestUse, handOver, type KeyState, type KeyTimes, stateOf } from './key-schedule.ts'
+import {
+  allowTtl,
+  insertKey,
+  type KeyRow,
+  lockKeys,
+  readKeys,
+  removeKeys,
+  scheduleKey,
+} from '../store/signing-keys.ts'
+import { earliestUse, handOver, isForgotten, type KeyState, type KeyTimes, stateOf } from './key-schedule.ts'
 import { newKeyRow, openKeyRow, type SigningKey } from './signing-key.ts'
 
 /** The broker's signing keys: for each algorithm one that signs, one prepared and published, and retired ones until their last day. */
@@ -20,7 +28,7 @@ export interface Keyring {
   list(): (SigningKey & { state: KeyState })[]
   /** Reads the keys again; what other replicas changed is in force here afterwards. */
   reload(): Promise<void>
-  /** Prepares what is missing, and removes what is past its last day. One replica at a time. */
+  /** Prepares what is missing, at the very first start all of it, and removes what is past its last day. One replica at a time. */
   maintain(): Promise<void>
   /** Hands over to the prepared keys, as soon as everybody can know them; prepares the ones after. */
   rotate(tx: Transaction): Promise<void>
@@ -40,6 +48,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   const { db, masterKey, clock, log, times } = deps
   const algs = [...new Set(deps.algs)]
   let keys: SigningKey[] = []
+  /** Said once. */
+  const unopened = new Set<string>()
 
   async function reload(): Promise<void> {
     const opened = await Promise.all((await readKeys(db)).map(row => known(row) ?? open(row)))
@@ -57,7 +67,9 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     try {
       return await openKeyRow(masterKey, row)
     } catch {
-      log.error({ kid: row.kid }, 'a signing key does not decrypt and is neither used nor published')
+      if (!unopened.has(row.kid))
+        log.error({ kid: row.kid }, 'a signing key does not decrypt and is neither used nor published')
+      unopened.add(row.kid)
       return null
     }
   }
@@ -75,10 +87,11 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   async function maintain(): Promise<void> {
     if (!isWanting(keys)) return
     await db.transaction(async tx => {
-      const rows = await usable(await lockKeys(tx))
-      const gone = rows.filter(row => stateOf(row, clock()) === 'gone').map(row => row.kid)
+      const stored = await lockKeys(tx)
+      const rows = await usable(stored)
+      const gone = rows.filter(row => isForgotten(row, clock())).map(row => row.kid)
       if (gone.length > 0) await removeKeys(tx, gone)
-      for (const alg of algs) await prepare(tx, rows, alg)
+      for (const alg of algs) await prepare(tx, rows, alg, stored.length === 0)
     })
     await reload()
   }
@@ -87,19 +100,23 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   function isWanting(held: SigningKey[]): boolean {
     const now = clock()
     return (
-      held.some(key => stateOf(key, now) === 'gone') ||
+      held.some(key => isForgotten(key, now)) ||
       algs.some(alg => !held.some(key => key.alg === alg && stateOf(key, now) === 'prepared'))
     )
   }
 
   /** Sees that the algorithm has a key that signs, or soon will, and a successor. */
-  async function prepare(tx: Transaction, rows: KeyRow[], alg: SigningAlg): Promise<void> {
+  async function prepare(tx: Transaction, rows: KeyRow[], alg: SigningAlg, first: boolean): Promise<void> {
     const now = clock()
     let last = rows.findLast(row => row.alg === alg && stateOf(row, now) !== 'gone')
     if (!last) {
       // Nobody can have cached a JWK Set of a broker that never had a key.
-      const activeAt = rows.length === 0 ? now : earliestUse(now, times)
-      last = await newKeyRow(masterKey, alg, { publishedAt: new Date(now), activeAt: new Date(activeAt) })
+      const activeAt = first ? now : earliestUse(now, times)
+      last = await newKeyRow(masterKey, alg, {
+        publishedAt: new Date(now),
+        activeAt: new Date(activeAt),
+        ttlMax: times.ttlMax,
+      })
       await insertKey(tx, last)
     }
     if (last.activeAt.getTime() <= now) await succeed(tx, last)
@@ -108,7 +125,7 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   async function succeed(tx: Transaction, last: KeyRow): Promise<void> {
     const now = clock()
     const at = Math.max(last.activeAt.getTime() + times.active, now)
-    const dates = { publishedAt: new Date(now), activeAt: new Date(at) }
+    const dates = { publishedAt: new Date(now), activeAt: new Date(at), ttlMax: times.ttlMax }
     const next = await newKeyRow(masterKey, last.alg as SigningAlg, dates)
     const planned = handOver(last, next, at, times)
     await insertKey(tx, planned.next)
@@ -134,7 +151,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
 
   await reload()
   await refuseForeignKeys(db, masterKey, clock())
-  await maintain()
+  await db.transaction(tx => allowTtl(tx, times.ttlMax, new Date(clock())))
+  await reload()
 
   return {
     reload,

@@ -37,7 +37,7 @@ const keyPair: Record<SigningAlg, () => Promise<{ privateKey: KeyObject }>> = {
 export async function newKeyRow(
   masterKey: MasterKey,
   alg: SigningAlg,
-  dates: Pick<KeyRow, 'publishedAt' | 'activeAt'>,
+  dates: Pick<KeyRow, 'publishedAt' | 'activeAt' | 'ttlMax'>,
 ): Promise<KeyRow> {
   const { privateKey } = await keyPair[alg]()
   const kid = await kidOf(createPublicKey(privateKey))

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { type HallpassError, publicCode } from '../errors.ts'
+import { type ErrorCode, type HallpassError, publicCode } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
 import type { Metrics } from './metrics.ts'
@@ -16,8 +16,11 @@ export interface Stranger {
 
 export type Unproven = (error: HallpassError, stranger: Stranger) => void
 
-/** Rows a second, for all reasons together: a flood of nonsense is counted, and writes no more than this. */
-const rowsPerSecond = 10
+/** Rows a second for each reason: a flood of nonsense is counted, writes no more than this, and cannot crowd out another reason. */
+const rowsPerSecond = 1
+
+/** Said of every scanner that passes by: counted alone. */
+const countedAlone: ReadonlySet<ErrorCode> = new Set(['not_found', 'attestation_missing', 'rate_limited'])
 
 /**
  * Refusals of callers who proved nothing are counted and sampled (invariant 4): whoever can reach the broker must not be able to fill
@@ -35,18 +38,24 @@ export function unprovenRefusals({
   writeDecision: (row: DecisionRow) => Promise<void>
 }): Unproven {
   let second = 0
-  let written = 0
+  let written = new Map<string, number>()
+
+  function mayWrite(label: string, now: number): boolean {
+    if (Math.floor(now / 1000) !== second) {
+      second = Math.floor(now / 1000)
+      written = new Map()
+    }
+    const before = written.get(label) ?? 0
+    written.set(label, before + 1)
+    return before < rowsPerSecond
+  }
 
   return (error, stranger) => {
     const reason = reasonOf(error)
-    metrics.unproven.inc({ reason: reason ?? publicCode(error.code) })
+    const label = reason ?? publicCode(error.code)
+    metrics.unproven.inc({ reason: label })
     const now = clock()
-    if (Math.floor(now / 1000) !== second) {
-      second = Math.floor(now / 1000)
-      written = 0
-    }
-    written += 1
-    if (written > rowsPerSecond) return
+    if (countedAlone.has(error.code) || !mayWrite(label, now)) return
     const row = rowOf(error, reason ?? error.message, stranger, new Date(now))
     log.info(
       { request_id: row.requestId, address: row.address, reason: row.reason, attestation: row.attestation },

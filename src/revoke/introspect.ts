@@ -30,9 +30,9 @@ const inactive: Introspection = { active: false }
  */
 export async function introspect(deps: IntrospectDeps, asker: Asker, token: string): Promise<Introspection> {
   const claims = deps.openToken(token)
-  if (!claims) return inactive
+  if (!claims) return unknown(deps, asker)
   const found = await deps.readCredential(claims.jti)
-  if (!found) return inactive
+  if (!found) return unknown(deps, asker)
 
   const event = newEvent(asker, 'introspect', deps.clock(), {
     jti: claims.jti,
@@ -50,6 +50,13 @@ export async function introspect(deps: IntrospectDeps, asker: Asker, token: stri
   event.asked.active = active
   await deps.writeDecision(allowed(event))
   return active ? activeToken(claims) : inactive
+}
+
+/** That it was asked, and that there is nothing to tell. */
+async function unknown(deps: IntrospectDeps, asker: Asker): Promise<Introspection> {
+  const event = newEvent(asker, 'introspect', deps.clock(), {})
+  await deps.writeDecision(denied(event, new HallpassError('not_found', 'It is no token of this broker.')))
+  return inactive
 }
 
 /** A service is asked about one of the token's audiences: policy must allow it for any of them. */

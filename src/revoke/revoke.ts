@@ -1,7 +1,6 @@
 import { HallpassError } from '../errors.ts'
-import { isId } from '../ids.ts'
 import type { Asker } from '../observe/asker.ts'
-import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
+import { allowed, denied, newEvent, refusalsLogged } from '../observe/record.ts'
 import { type CredentialWithTask, revokeCredential } from '../store/credentials.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
@@ -43,7 +42,11 @@ export async function revoke(
  */
 export async function revokeToken(deps: RevokeDeps, asker: Asker, token: string): Promise<void> {
   const claims = deps.openToken(token)
-  if (!claims || !isId(claims.jti)) return
+  if (!claims) {
+    const event = newEvent(asker, 'revoke', deps.clock(), {})
+    await deps.writeDecision(denied(event, new HallpassError('not_found', 'It is no token of this broker.')))
+    return
+  }
   try {
     await revoke(deps, asker, claims.jti, {})
   } catch (error) {

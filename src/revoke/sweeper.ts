@@ -1,6 +1,7 @@
 import cron from 'node-cron'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
+import type { ClockWatch } from '../clock-watch.ts'
 import { HallpassError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { Keyring } from '../mint/keyring.ts'
@@ -16,6 +17,7 @@ export interface SweeperDeps {
   clock: Clock
   log: Logger
   keyring: Keyring
+  clockWatch: ClockWatch
   /** Milliseconds. */
   retention: number
   /** Told of each round: how many tasks it closed. */
@@ -37,21 +39,24 @@ const margin = 3_600_000
 
 /** Every replica runs it; a lock of the transaction's lets one close tasks at a time. Within 5 s of a deadline (contract §3). */
 export function createSweeper(deps: SweeperDeps): Sweeper {
-  const { db, clock, log, keyring, retention, onSwept } = deps
+  const { db, clock, log, keyring, clockWatch, retention, onSwept } = deps
 
   async function sweep(): Promise<void> {
-    await keyring.reload()
-    await keyring.maintain()
+    await clockWatch.look()
+    clockWatch.mustBeRight()
     let closed = 0
     for (let more = true; more; ) {
       const count = await closeDue(db, new Date(clock()))
       closed += count
       more = count === closeMost
     }
+    await keyring.reload()
+    await keyring.maintain()
     onSwept?.(closed)
   }
 
   async function pruneAll(): Promise<void> {
+    clockWatch.mustBeRight()
     const now = clock()
     const cutoffs = { retention: new Date(now - retention), harmless: new Date(now - margin) }
     while (await prune(db, cutoffs, pruneMost));

@@ -1,5 +1,6 @@
 import { batched } from './batch.ts'
 import type { Database, Transaction } from './database.ts'
+import type { DecisionRow } from './decision-row.ts'
 import { answered, isUnavailable } from './failure.ts'
 import type { Task } from './task-record.ts'
 import { taskOf } from './tasks.ts'
@@ -38,6 +39,10 @@ const withTask = {
       t.rev, t.opened_at, t.deadline, t.heartbeat_timeout, t.last_heartbeat_at, t.closed_at
     FROM credentials c JOIN tasks t ON t.id = c.task_id WHERE c.jti = ANY ($1::uuid[])`,
 }
+const mintedForJti = {
+  name: 'credential_minted_for',
+  text: 'SELECT d.workload FROM credentials c JOIN decisions d ON d.id = c.decision_id WHERE c.jti = $1',
+}
 const revoke = {
   name: 'credential_revoke',
   text: `UPDATE credentials SET revoked_at = $2 WHERE jti = $1 AND revoked_at IS NULL RETURNING jti`,
@@ -58,6 +63,15 @@ export function credentialReader(db: Database): (jti: string) => Promise<Credent
     },
     { most: 500, isShared: isUnavailable },
   )
+}
+
+/** The claims and groups of the attestation that a credential was minted for; null where the log no longer has them. */
+export async function mintedFor(
+  db: Database,
+  jti: string,
+): Promise<NonNullable<DecisionRow['workload']> | null> {
+  const [row] = await db.query<{ workload: DecisionRow['workload'] }>(mintedForJti, [jti])
+  return row?.workload ?? null
 }
 
 /** Newest first; `before` is the `jti` of the last one of the page before. */

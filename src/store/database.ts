@@ -1,10 +1,10 @@
-import { Kysely, PostgresDialect, sql } from 'kysely'
+import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import type { Logger } from 'pino'
-import { answered, failureOf } from './failure.ts'
+import { failureOf, isUnavailable } from './failure.ts'
 import type { Tables } from './tables.ts'
 
-/** PostgreSQL as every room uses it: `kysely` for what it types well, `query` where each microsecond counts. */
+/** PostgreSQL as every room uses it: `kysely` for searches, `query` and `transaction` for all else. */
 export interface Database {
   kysely: Kysely<Tables>
   /** One statement, prepared under its name on each connection. Rows as they come. */
@@ -35,25 +35,10 @@ export interface DatabaseOptions {
  * Errors are HallpassErrors: `unavailable` for whatever a later try may mend.
  */
 export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): Database {
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: connections,
-    connectionTimeoutMillis: 3_000,
-    idleTimeoutMillis: 30_000,
-    query_timeout: 12_000,
-    statement_timeout: 10_000,
-    lock_timeout: 5_000,
-    idle_in_transaction_session_timeout: 10_000,
-    application_name: 'hallpass',
-    allowExitOnIdle: false,
-  })
-  let closing = false
-  // Without a listener an idle connection's end would end the process.
-  pool.on('error', error => {
-    if (!closing) log.warn({ err: error.message }, 'an idle database connection was lost')
-  })
-
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  const pool = openPool({ url, log, connections, statementTimeout: 10_000 })
+  // Searches have connections of their own: what a caller can make slow holds up no mint and no close.
+  const searches = openPool({ url, log, connections: 2, statementTimeout: 2_000 })
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: searches }) })
 
   async function run<Row extends pg.QueryResultRow>(
     client: pg.Pool | pg.PoolClient,
@@ -82,22 +67,58 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
         if (command !== 'COMMIT') throw new Error(`the commit was answered ${command}`)
         return result
       } catch (error) {
-        broken = await client.query('ROLLBACK').then(
-          () => undefined,
-          (failure: Error) => failure,
-        )
-        throw failureOf(error)
+        const failure = failureOf(error)
+        // On a connection that is gone or does not answer, ROLLBACK would only double the wait: the server does it by itself.
+        broken = isLost(failure)
+          ? new Error('the connection was lost')
+          : await client.query('ROLLBACK').then(
+              () => undefined,
+              (failed: Error) => failed,
+            )
+        throw failure
       } finally {
         client.release(broken)
       }
     },
 
-    close() {
-      closing = true
-      return kysely.destroy()
+    // Not kysely.destroy(), which leaves the pool open where Kysely itself was never used.
+    close: async () => {
+      await Promise.all([pool.end(), searches.end()])
     },
   }
 }
+
+interface PoolOptions extends Required<DatabaseOptions> {
+  /** Milliseconds. */
+  statementTimeout: number
+}
+
+function openPool({ url, log, connections, statementTimeout }: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: connections,
+    connectionTimeoutMillis: 3_000,
+    idleTimeoutMillis: 30_000,
+    query_timeout: statementTimeout + 2_000,
+    statement_timeout: statementTimeout,
+    lock_timeout: 5_000,
+    idle_in_transaction_session_timeout: 10_000,
+    application_name: 'hallpass',
+    allowExitOnIdle: false,
+  })
+  // Without a listener an idle connection's end would end the process.
+  pool.on('error', error => log.warn({ err: error.message }, 'an idle database connection was lost'))
+  // The pool listens to idle connections alone: one that is lost in the middle of a transaction tells whoever uses it, and
+  // without a listener of its own would end the process as well.
+  pool.on('connect', client => {
+    client.on('error', () => {})
+  })
+  return pool
+}
+
+/** Whether the server may not have answered: what it did answer is a DatabaseError. */
+const isLost = (failure: unknown): boolean =>
+  isUnavailable(failure) && !((failure as Error).cause instanceof pg.DatabaseError)
 
 async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
   try {
@@ -107,7 +128,10 @@ async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
   }
 }
 
-/** Whether the database answers. Throws `unavailable`. */
-export async function ping({ kysely }: Database): Promise<void> {
-  await answered(sql`SELECT 1`.execute(kysely))
+const now = { name: 'now', text: 'SELECT clock_timestamp() AS now' }
+
+/** The database's clock, in milliseconds since the epoch. Throws `unavailable` where the database does not answer. */
+export async function databaseNow(db: Pick<Database, 'query'>): Promise<number> {
+  const [row] = await db.query<{ now: Date }>(now, [])
+  return row?.now.getTime() ?? Number.NaN
 }

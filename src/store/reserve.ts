@@ -25,8 +25,6 @@ export interface NewCredential {
   scope: string
   audience: string[]
   kid: string
-  /** SHA-256, hex. */
-  attestation: string
   issuedAt: Date
   expiresAt: Date
 }
@@ -42,11 +40,12 @@ interface Held {
   state: string
   rev: number
   deadline: Date
+  silent_at: Date | null
   /** Keys that may not sign past a day: kid → milliseconds since the epoch; null: no such day. */
   keys: Record<string, number | null> | null
 }
 
-const held = `t.id, t.state, t.rev, t.deadline, (SELECT jsonb_object_agg(k.kid, extract(epoch FROM k.last_day) * 1000)
+const held = `t.id, t.state, t.rev, t.deadline, t.silent_at, (SELECT jsonb_object_agg(k.kid, extract(epoch FROM k.last_day) * 1000)
     FROM signing_keys k WHERE k.kid = ANY ($2)) AS keys`
 const holdFree = {
   name: 'reserve_hold_free',
@@ -59,10 +58,10 @@ const holdWaiting = {
 const write = {
   name: 'reserve_write',
   text: `WITH c AS (
-      INSERT INTO credentials (jti, task_id, task_ver, type, scope, audience, kid, attestation, issued_at, expires_at)
-      SELECT jti, task_id, task_ver, type, scope, audience, kid, attestation, issued_at, expires_at
+      INSERT INTO credentials (jti, task_id, task_ver, type, scope, audience, kid, decision_id, issued_at, expires_at)
+      SELECT jti, task_id, task_ver, type, scope, audience, kid, decision_id, issued_at, expires_at
       FROM jsonb_to_recordset($1::jsonb) AS r (jti uuid, task_id uuid, task_ver integer, type text, scope text,
-        audience text[], kid text, attestation bytea, issued_at timestamptz, expires_at timestamptz)
+        audience text[], kid text, decision_id uuid, issued_at timestamptz, expires_at timestamptz)
     ) ${insertDecisions(2)}`,
 }
 
@@ -117,7 +116,7 @@ async function reserve(
   const reserved = items.filter((_, i) => answers[i] === 'reserved')
   if (reserved.length > 0) {
     await tx.query(write, [
-      JSON.stringify(reserved.map(item => credentialJson(item.credential))),
+      JSON.stringify(reserved.map(credentialJson)),
       JSON.stringify(reserved.map(item => decisionJson(item.decision))),
     ])
   }
@@ -130,6 +129,7 @@ function stands({ task, credential, now, policyStands }: Reservation, row: Held)
     row.state === 'open' &&
     row.rev === task.rev &&
     row.deadline > now &&
+    (row.silent_at === null || row.silent_at > now) &&
     credential.expiresAt <= row.deadline &&
     policyStands() &&
     lastDay !== undefined &&
@@ -137,7 +137,7 @@ function stands({ task, credential, now, policyStands }: Reservation, row: Held)
   )
 }
 
-function credentialJson(credential: NewCredential): Record<string, unknown> {
+function credentialJson({ credential, decision }: Reservation): Record<string, unknown> {
   return {
     jti: credential.jti,
     task_id: credential.taskId,
@@ -146,7 +146,7 @@ function credentialJson(credential: NewCredential): Record<string, unknown> {
     scope: credential.scope,
     audience: credential.audience,
     kid: credential.kid,
-    attestation: `\\x${credential.attestation}`,
+    decision_id: decision.id,
     issued_at: credential.issuedAt,
     expires_at: credential.expiresAt,
   }

@@ -10,22 +10,30 @@ export interface KeyRow {
   activeAt: Date
   retiredAt: Date | null
   lastDay: Date | null
+  /** Milliseconds: the longest that any broker gave what it may have signed with it. */
+  ttlMax: number
   privateKey: Buffer
   wrappedBy: string
 }
 
 type Row = Selectable<Tables['signing_keys']>
 
-const columns = 'kid, alg, published_at, active_at, retired_at, last_day, private_key, wrapped_by'
+const columns = 'kid, alg, published_at, active_at, retired_at, last_day, ttl_max, private_key, wrapped_by'
 const all = { name: 'keys_all', text: `SELECT ${columns} FROM signing_keys ORDER BY active_at, kid` }
 const lock = { name: 'keys_lock', text: 'LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE' }
 const insert = {
   name: 'keys_insert',
-  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 }
 const schedule = {
   name: 'keys_schedule',
   text: 'UPDATE signing_keys SET active_at = $2, retired_at = $3, last_day = $4 WHERE kid = $1',
+}
+const raiseTtl = {
+  name: 'keys_raise_ttl',
+  // A retirement that is ahead moves with it, so that no signature outlives the published key.
+  text: `UPDATE signing_keys SET ttl_max = $1, last_day = last_day + ($1 - ttl_max) * interval '1 millisecond'
+    WHERE ttl_max < $1::bigint AND (retired_at IS NULL OR retired_at > $2)`,
 }
 const remove = { name: 'keys_remove', text: 'DELETE FROM signing_keys WHERE kid = ANY ($1)' }
 
@@ -47,6 +55,7 @@ export async function insertKey(tx: Transaction, key: KeyRow): Promise<void> {
     key.activeAt,
     key.retiredAt,
     key.lastDay,
+    key.ttlMax,
     key.privateKey,
     key.wrappedBy,
   ])
@@ -54,6 +63,11 @@ export async function insertKey(tx: Transaction, key: KeyRow): Promise<void> {
 
 export async function scheduleKey(tx: Transaction, key: KeyRow): Promise<void> {
   await tx.query(schedule, [key.kid, key.activeAt, key.retiredAt, key.lastDay])
+}
+
+/** Notes that keys which still sign, or will, may sign for so long. Milliseconds. */
+export async function allowTtl(tx: Transaction, ttlMax: number, now: Date): Promise<void> {
+  await tx.query(raiseTtl, [ttlMax, now])
 }
 
 export async function removeKeys(tx: Transaction, kids: string[]): Promise<void> {
@@ -68,6 +82,7 @@ function keyOf(row: Row): KeyRow {
     activeAt: row.active_at,
     retiredAt: row.retired_at,
     lastDay: row.last_day,
+    ttlMax: Number(row.ttl_max),
     privateKey: row.private_key,
     wrappedBy: row.wrapped_by,
   }

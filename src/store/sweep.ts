@@ -65,14 +65,17 @@ const prunings: { table: string; text: string; values: (cutoffs: Cutoffs) => unk
   },
 ]
 
-/** Removes what is no longer kept, a bounded number of rows of each table; answers whether there may be more. */
+/**
+ * Removes what is no longer kept, a bounded number of rows of each table; answers whether there may be more. One replica at a time:
+ * the others have nothing to do meanwhile.
+ */
 export async function prune(db: Database, cutoffs: Cutoffs, most: number): Promise<boolean> {
   let more = false
   for (const { table, text, values } of prunings) {
-    const rows = await db.query({ name: `prune_${table}`, text: `${text} RETURNING 1` }, [
-      ...values(cutoffs),
-      most,
-    ])
+    const rows = await db.transaction(async tx => {
+      if (!(await lockSweep(tx))) return []
+      return tx.query({ name: `prune_${table}`, text: `${text} RETURNING 1` }, [...values(cutoffs), most])
+    })
     if (rows.length === most) more = true
   }
   return more

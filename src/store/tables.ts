@@ -38,7 +38,7 @@ export interface Tables {
     scope: string
     audience: string[]
     kid: string
-    attestation: Buffer
+    decision_id: string
     issued_at: Date
     expires_at: Date
     revoked_at: Date | null
@@ -72,6 +72,7 @@ export interface Tables {
     active_at: Date
     retired_at: Date | null
     last_day: Date | null
+    ttl_max: string
     private_key: Buffer
     wrapped_by: string
   }

@@ -19,12 +19,20 @@ export interface TaskMemory {
   byName(name: TaskName, fresh: boolean): Promise<Found<Task | 'ended' | null>>
 }
 
-/** Tasks that are remembered at the most. */
-const most = 10_000
+/** What is remembered at the most, in tasks and, roughly, in characters of all of them. */
+const most = { max: 10_000, maxSize: 16_000_000 }
+
+const sizeOf = ({ context, bind, ref, purpose, principal, subject }: Task): number =>
+  500 +
+  ref.length +
+  (purpose?.length ?? 0) +
+  principal.length +
+  subject.length +
+  JSON.stringify([context, bind]).length
 
 export function taskMemory(db: Database): TaskMemory {
-  const byId = new LRUCache<string, Task>({ max: most })
-  const byName = new LRUCache<string, Task>({ max: most })
+  const byId = new LRUCache<string, Task>({ ...most, sizeCalculation: sizeOf })
+  const byName = new LRUCache<string, Task>({ ...most, sizeCalculation: sizeOf })
 
   async function find<T extends Task | 'ended' | null>(
     memory: LRUCache<string, Task>,

@@ -137,8 +137,8 @@ export async function listTasks(
   return (await answered(query.execute())).map(taskOf)
 }
 
-/** A suspended task is not expected to beat. */
-function silentAt(task: Task): Date | null {
+/** When silence ends the task; null while it cannot. A suspended task is not expected to beat. */
+export function silentAt(task: Task): Date | null {
   if (task.state !== 'open' || task.heartbeatTimeout === null) return null
   return new Date((task.lastHeartbeatAt ?? task.openedAt).getTime() + task.heartbeatTimeout * 1000)
 }

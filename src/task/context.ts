@@ -23,7 +23,7 @@ export function changeContext(
 ): Promise<Task> {
   return changeTask(deps, asker, id, {
     action: 'change_context',
-    asked: { patch },
+    asked: { patch: shortened(patch) },
     apply(task, now) {
       if (!ifMatch(task)) throw new HallpassError('precondition_failed', 'The task is not as If-Match says.')
       mustLive(task, now)
@@ -39,6 +39,15 @@ export function changeContext(
     },
   })
 }
+
+/** For the log: a refused patch must not be a way to fill it. */
+const shortened = (patch: ContextPatch): ContextPatch =>
+  Object.fromEntries(
+    Object.entries(patch).map(([key, value]) => [
+      key,
+      value && value.length > 200 ? `${value.slice(0, 200)}…` : value,
+    ]),
+  )
 
 function patched(context: Record<string, string>, patch: ContextPatch): Record<string, string> {
   const members = new Map(Object.entries(context))

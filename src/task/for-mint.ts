@@ -3,6 +3,7 @@ import type { Asker } from '../observe/asker.ts'
 import type { Found, TaskMemory } from '../store/task-memory.ts'
 import type { Task } from '../store/task-record.ts'
 import type { TaskDeps } from './deps.ts'
+import { isDue } from './due.ts'
 import { drift, type Job, jobOf } from './job.ts'
 import { openTask } from './open.ts'
 
@@ -34,7 +35,7 @@ export async function taskForMint(
     : await taskNamed(deps, asker, wanted.taskId, fresh)
   const { task } = found
   seen(found)
-  if (task.state === 'closed' || task.deadline.getTime() <= deps.clock())
+  if (task.state === 'closed' || isDue(task, deps.clock()))
     throw new HallpassError('task_closed', 'The task is closed.')
   if (task.state === 'suspended') throw new HallpassError('task_suspended', 'The task is suspended.')
   if (wanted.taskVer !== null && wanted.taskVer !== task.ver)

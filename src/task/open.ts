@@ -48,7 +48,7 @@ export async function openTask(
     if (asker.token)
       throw new HallpassError('refused', 'A Hallpass token opens no task: an attestation does.')
     const found = await findTaskByName(deps.db, request)
-    if (found) return { task: known(deps, event, found, request), created: false }
+    if (found) return { task: await known(deps, event, found, request), created: false }
 
     const task = newTask(deps, request, event.at)
     event.task = task
@@ -67,7 +67,7 @@ export async function openTask(
       throw new HallpassError('unavailable', 'The task was closed while it was being opened.', {
         retryAfter: 1,
       })
-    return { task: known(deps, event, first, request), created: false }
+    return { task: await known(deps, event, first, request), created: false }
   })
 }
 
@@ -86,7 +86,12 @@ async function insert(deps: TaskDeps, event: Event, task: Task): Promise<boolean
   })
 }
 
-function known(deps: TaskDeps, event: Event, found: Task | 'ended', request: OpenRequest): Task {
+async function known(
+  deps: TaskDeps,
+  event: Event,
+  found: Task | 'ended',
+  request: OpenRequest,
+): Promise<Task> {
   if (found === 'ended') throw new HallpassError('task_closed', 'The task that stood for this job is closed.')
   event.task = found
   if (found.principal !== request.principal)
@@ -95,6 +100,7 @@ function known(deps: TaskDeps, event: Event, found: Task | 'ended', request: Ope
   if (event.asker.principal.kind === 'operator') authorize(deps, event, found, 'read')
   if (found.state === 'closed')
     throw new HallpassError('task_closed', 'The task that stood for this job is closed.')
+  await deps.writeDecision(allowed(event))
   return found
 }
 

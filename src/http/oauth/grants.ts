@@ -47,6 +47,10 @@ export function grantOf(form: URLSearchParams): Grant {
   if (!grant) throw new HallpassError('unsupported_grant_type', 'The grant type is not known.')
   for (const name of notOffered)
     if (form.get(name)) throw new HallpassError('malformed', `${name} is not offered by this version.`)
+  // One proof of who asks: a second one would go unchecked.
+  for (const other of Object.values(grants))
+    if (other !== grant && form.get(other.attestation))
+      throw new HallpassError('malformed', `${other.attestation} has no place in this grant.`)
   return grant
 }
 
