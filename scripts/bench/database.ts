@@ -22,6 +22,8 @@ export async function createDatabase(server: string): Promise<BenchDatabase> {
   await run(asAdmin(server), `CREATE DATABASE ${name}${isEmbedded(server) ? ' OWNER hallpass' : ''}`)
   await migrate(url)
   const pool = new pg.Pool({ connectionString: url, max: 2 })
+  // Connections that are being ended are ended once more when the database is dropped.
+  pool.on('error', () => {})
   const admin = (text: string) => run(onDatabase(asAdmin(server), name), text)
   return {
     url,

@@ -1,4 +1,4 @@
-import { agentMints, openAgents } from './callers.ts'
+import { agentMints, mint, openAgents } from './callers.ts'
 import type { BenchDatabase } from './database.ts'
 import type { Server } from './processes.ts'
 import { type Figure, milliseconds } from './report.ts'
@@ -12,10 +12,12 @@ export async function manyRows(world: World): Promise<Figure[]> {
   const rows = world.quick ? 200_000 : 5_000_000
   const full = await world.createDatabase()
   const empty = await world.createDatabase()
+  const [fullBroker, emptyBroker] = [await world.startBroker(full), await world.startBroker(empty)]
+  const [model] = agentMints(await openAgents(world, fullBroker.url, 1))
+  if (model) await mint(fullBroker.url, model)
   await addHistory(full, rows)
   await full.settle()
   await empty.settle()
-  const [fullBroker, emptyBroker] = [await world.startBroker(full), await world.startBroker(empty)]
   const requests = {
     full: agentMints(await openAgents(world, fullBroker.url, 64)),
     empty: agentMints(await openAgents(world, emptyBroker.url, 64)),

@@ -1,53 +1,71 @@
 import type { BenchDatabase } from './database.ts'
 
-/** A UUIDv7 of that moment (RFC 9562 §5.7), by means that every PostgreSQL has. */
-const uuidv7 = (moment: string): string =>
-  `overlay(replace(gen_random_uuid()::text, '-', '') placing
-    lpad(to_hex((extract(epoch FROM ${moment}) * 1000)::bigint), 12, '0') || '7' from 1 for 13)::uuid`
+// Rows in bulk, as copies of real ones: whatever columns there are, they hold what the broker writes into them, but for
+// those that must differ.
 
-const columns = `jti, task_id, task_ver, type, scope, audience, kid, attestation, issued_at, expires_at`
-
-const values = (task: string, moment: string): string =>
-  `${uuidv7(moment)}, ${task}, 1, 'jwt', 'deploy:prod', ARRAY['https://deploy.example'],
-    'Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE', sha256(gen_random_uuid()::text::bytea), ${moment}`
-
-/** Live credentials of one task. */
+/** Live credentials of a task that has a single one. */
 export async function addLiveCredentials(db: BenchDatabase, taskId: string, count: number): Promise<void> {
-  await db.sql(
-    `INSERT INTO credentials (${columns})
-      SELECT ${values('$1::uuid', `now()`)}, now() + interval '15 minutes' FROM generate_series(1, $2::int)`,
-    [taskId, count],
-  )
+  await copy(db, 'credentials', `task_id = '${taskId}'`, `generate_series(1, ${count})`, {
+    jti: uuidv7('template.issued_at'),
+  })
 }
 
 const credentialsEach = 50
 
 /**
- * Credentials of the last 80 days, fifty to each task, in the order in which they would have come. Most have expired, and their
- * tasks are closed; nothing of it is old enough to be pruned.
+ * Credentials of the last 80 days, fifty to each task, in the order in which they would have come. They have expired, and their
+ * tasks are closed; nothing of it is old enough to be pruned. Takes the oldest task and its credential for a model.
  */
 export async function addHistory(db: BenchDatabase, count: number): Promise<void> {
   const tasks = Math.ceil(count / credentialsEach)
   await db.sql(
-    `CREATE TABLE history AS
-      SELECT ${uuidv7('at')} AS id, at, n FROM (
-        SELECT n, now() - interval '80 days' + n * (interval '80 days' / $1::int) AS at FROM generate_series(1, $1::int) n
-      ) moments`,
-    [tasks],
+    `CREATE TABLE history AS SELECT n, at, ${uuidv7('at')} AS id FROM (
+      SELECT n, now() - interval '80 days' + n * (interval '80 days' / ${tasks}) AS at FROM generate_series(1, ${tasks}) n
+    ) moments ORDER BY n`,
   )
-  await db.sql(
-    `INSERT INTO tasks (id, trust, kind, ref, name_key, templated, principal, subject, state, close_reason, context, bind, ver, rev,
-        opened_at, deadline, closed_at)
-      SELECT id, 'prod', 'agent-run', 'run-' || n, sha256(id::text::bytea), false, principal, principal, 'closed', 'completed',
-        '{"repository": "acme/payments", "environment": "production", "ticket": "OPS-4711"}', ARRAY['environment'], 1, 2,
-        at, at + interval '8 hours', at + interval '2 hours'
-      FROM (SELECT *, 'spiffe://prod.example/agent/' || n % 500 AS principal FROM history) h`,
-  )
-  await db.sql(
-    `INSERT INTO credentials (${columns})
-      SELECT ${values('id', 'moment')}, moment + interval '5 minutes'
-      FROM (SELECT id, at + g * interval '1 minute' AS moment FROM history, generate_series(1, ${credentialsEach}) g
-        ORDER BY n, g) c`,
-  )
+  const [model] = await db.sql<{ id: string }>('SELECT id FROM tasks ORDER BY id LIMIT 1')
+  await copy(db, 'tasks', `id = '${model?.id}'`, 'history', {
+    id: 'source.id',
+    ref: `'run-' || source.n`,
+    name_key: 'sha256(source.id::text::bytea)',
+    state: `'closed'`,
+    close_reason: `'completed'`,
+    opened_at: 'source.at',
+    deadline: `source.at + interval '8 hours'`,
+    closed_at: `source.at + interval '2 hours'`,
+  })
+  const moments = `(SELECT id, n, g, at + g * interval '1 minute' AS at FROM history, generate_series(1, ${credentialsEach}) g)`
+  await copy(db, 'credentials', `task_id = '${model?.id}'`, `${moments}`, {
+    jti: uuidv7('source.at'),
+    task_id: 'source.id',
+    issued_at: 'source.at',
+    expires_at: `source.at + interval '5 minutes'`,
+  })
   await db.sql('DROP TABLE history')
+}
+
+/** A UUIDv7 of that moment (RFC 9562 §5.7), by means that every PostgreSQL has. */
+const uuidv7 = (moment: string): string =>
+  `overlay(replace(gen_random_uuid()::text, '-', '') placing
+    lpad(to_hex((extract(epoch FROM ${moment}) * 1000)::bigint), 12, '0') || '7' from 1 for 13)::uuid`
+
+/** For each row of the source a copy of the template, with these columns set to other expressions. */
+async function copy(
+  db: BenchDatabase,
+  table: string,
+  template: string,
+  source: string,
+  others: Record<string, string>,
+): Promise<void> {
+  const columns = await db.sql<{ name: string }>(
+    `SELECT column_name AS name FROM information_schema.columns
+      WHERE table_name = $1 AND table_schema = current_schema() AND is_generated = 'NEVER'`,
+    [table],
+  )
+  const names = columns.map(({ name }) => name)
+  const values = names.map(name => others[name] ?? `template.${name}`)
+  await db.sql(
+    `INSERT INTO ${table} (${names}) SELECT ${values}
+      FROM (SELECT * FROM ${table} WHERE ${template} LIMIT 1) template, ${source} source`,
+  )
 }
