@@ -59,6 +59,18 @@ describe('a name stands for one job, for ever', () => {
     expect((await world.exchange(other())).body.task_id).not.toBe(task_id)
   })
 
+  test('an attestation of the same job under another sub is not its owner', async () => {
+    const { task_id } = (await world.exchange(world.job({ run_id: '10' }))).body
+    const other = () => world.job({ run_id: '10', sub: 'repo:acme/api:ref:refs/heads/main' })
+    for (const more of [{}, { task_id }])
+      expect((await world.exchange(other(), more)).body).toMatchObject({
+        error: 'invalid_grant',
+        code: 'task_unknown',
+      })
+    const opened = await world.act(other(), 'POST', '/v1/tasks', {})
+    expect([opened.status, opened.body.code]).toEqual([404, 'task_unknown'])
+  })
+
   test('a rerun of the job is another job', async () => {
     const ids = await Promise.all(
       ['1', '2'].map(

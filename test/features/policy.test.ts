@@ -28,7 +28,7 @@ describe('@ttl', () => {
     ['the shortest of the permits that were satisfied', 'deploy:prod', {}, 90],
     ['one permit’s', 'deploy:staging', {}, 240],
     ['the configuration’s where no permit says', 'logs:read', {}, 300],
-    ['the shortest of all scopes', 'deploy:staging logs:read', {}, 240],
+    ['the shortest of all scopes', 'logs:read deploy:staging', {}, 240],
     ['what was asked, where that is less', 'deploy:prod', { ttl: '30' }, 30],
     ['no more than policy gives, whatever was asked', 'deploy:prod', { ttl: '900' }, 90],
     ['no more than ttl_max', 'logs:read', { ttl: '999999999' }, 900],

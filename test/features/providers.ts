@@ -17,7 +17,7 @@ export interface Provider {
   /** Claims under which the example's policy refuses. */
   refused: Record<string, Claims>
   /** Claims under which an attestation is none of ours. */
-  foreign: Claims | null
+  foreign: Claims
 }
 
 const circle = (name: string) => `oidc.circleci.com/${name}`
@@ -134,7 +134,8 @@ export const providers: Provider[] = [
       'no context': { [circle('context-ids')]: [] },
       'a job run again with SSH': { [circle('ssh-rerun')]: true },
     },
-    foreign: null,
+    // The audience of $CIRCLE_OIDC_TOKEN_V2, which every service that takes it could pass on.
+    foreign: { aud: 'c9035eb6-6eb2-4c85-8a81-d9ed6a1d1d1e' },
   },
   {
     name: 'kubernetes',

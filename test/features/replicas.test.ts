@@ -1,6 +1,6 @@
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Task } from '../../src/http/openapi.generated.d.ts'
+import type { DecisionList, Task } from '../../src/http/openapi.generated.d.ts'
 import type { TestBroker } from '../support/broker.ts'
 import { deploy, startWorld, type World } from './world.ts'
 
@@ -52,16 +52,25 @@ test('so it is for suspending, resuming, a changed context, and a single credent
   const { access_token, task_id } = await mint(two, '3')
   await act(three, job('3'), 'POST', `/v1/tasks/${task_id}/suspend`, {})
   expect(await lives(access_token)).toEqual([false, false, false])
-  expect((await world.exchange(job('3'), {}, one)).body.code).toBe('task_suspended')
+  for (const on of [one, two, three])
+    expect((await world.exchange(job('3'), {}, on)).body.code).toBe('task_suspended')
   await act(one, job('3'), 'POST', `/v1/tasks/${task_id}/resume`, {})
   expect(await lives(access_token)).toEqual([true, true, true])
+  for (const on of [one, two, three]) expect((await world.exchange(job('3'), {}, on)).status).toBe(200)
 
   await act(one, job('3'), 'PATCH', `/v1/tasks/${task_id}/context`, { sha: 'new' })
   expect(await lives(access_token)).toEqual([false, false, false])
   for (const on of [two, three])
     expect((await world.exchange(job('3'), {}, on)).body.code).toBe('context_drift')
 
-  const { access_token: token } = (await world.exchange(world.job({ run_id: '3', sha: 'new' }), {}, two)).body
+  const agreed = () => world.job({ run_id: '3', sha: 'new' })
+  for (const on of [one, two, three]) {
+    expect((await world.exchange(agreed(), { task_ver: '1' }, on)).body.code).toBe('task_changed')
+    const minted = await world.exchange(agreed(), { task_ver: '2' }, on)
+    expect(await lives(minted.body.access_token)).toEqual([true, true, true])
+  }
+
+  const { access_token: token } = (await world.exchange(agreed(), {}, two)).body
   const revoked = await three.client.request('POST', '/oauth2/revoke', {
     token: world.as('/svc/deploy'),
     form: { token },
@@ -89,15 +98,17 @@ test('a task that is closed while all of them mint leaves no token alive', async
 
 test('all have the same policies and the same log', async () => {
   const token = await one.operatorToken()
-  const logs = await Promise.all(
-    [one, two, three].map(
-      async on => (await on.client.request('GET', '/v1/decisions?action=mint', { token })).text,
-    ),
-  )
+  const log = (on: TestBroker, more = '') =>
+    on.client.request<DecisionList>('GET', `/v1/decisions?action=mint&limit=5${more}`, { token })
+  const [first, second, third] = await Promise.all([one, two, three].map(on => log(on)))
+  expect([second?.body.items, third?.body.items]).toEqual([first?.body.items, first?.body.items])
+  // A page begun on one is gone on with on another.
+  const next = await Promise.all([one, two].map(on => log(on, `&cursor=${first?.body.next}`)))
+  expect(next[0]?.body.items).toHaveLength(5)
+  expect(next[0]?.body.items).toEqual(next[1]?.body.items)
   const versions = (await world.decisions('?action=mint&limit=200')).map(
     ({ policy_version }) => policy_version,
   )
-  expect(new Set(logs).size).toBe(1)
   expect(new Set(versions.filter(version => version !== null)).size).toBe(1)
 })
 

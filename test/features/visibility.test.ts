@@ -51,6 +51,18 @@ describe('lists', () => {
     expect(await find({ kind: 'report', state: 'closed' })).toEqual([])
   })
 
+  test('go on for the same caller and the same search only, and their cursors show nothing', async () => {
+    for (let n = 0; n < 3; n++) await world.open('/cursor/a', { ref: `r${n}` })
+    const page = await list(world.as('/cursor/a'), '?limit=1')
+    const seen = Buffer.from(page.next!, 'base64url').toString('latin1') + page.next
+    for (const id of ids(await list(world.as('/cursor/a')))) expect(seen).not.toContain(id)
+    const go = (path: string, query = '') =>
+      world.act(world.as(path), 'GET', `/v1/tasks?limit=1&cursor=${page.next}${query}`)
+    expect((await go('/cursor/a')).status).toBe(200)
+    for (const reply of [await go('/cursor/b'), await go('/cursor/a', '&state=open')])
+      expect([reply.status, reply.body.code]).toEqual([400, 'malformed'])
+  })
+
   test('a search that is not one is malformed', async () => {
     for (const query of [
       '?cursor=x',
