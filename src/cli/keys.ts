@@ -18,7 +18,7 @@ export const addKeys = (program: Command, io: Io): void => {
 
   keys
     .command('rotate')
-    .description('prepare a successor for every key in use')
+    .description('hand every key in use over to its prepared successor')
     .action(async (_: object, command: Command) => {
       const options = globalOptions(command)
       printPage(io, await (await connect(io, options)).postForPage('/v1/keys/rotate'), {

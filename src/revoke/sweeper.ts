@@ -3,14 +3,12 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { ClockWatch } from '../clock-watch.ts'
 import { HallpassError } from '../errors.ts'
-import { newId } from '../ids.ts'
 import type { Keyring } from '../mint/keyring.ts'
+import { ownDecision } from '../observe/own-decision.ts'
 import type { Database } from '../store/database.ts'
-import type { DecisionRow } from '../store/decision-row.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import { closeDueTasks, lockSweep, prune } from '../store/sweep.ts'
-import type { Task } from '../store/task-record.ts'
 
 export interface SweeperDeps {
   db: Database
@@ -115,30 +113,4 @@ function closeDue(db: Database, now: Date): Promise<number> {
     )
     return tasks.length
   })
-}
-
-/** The broker's own decision: nobody asked. */
-function ownDecision(task: Task, at: Date): DecisionRow {
-  return {
-    id: newId(),
-    at,
-    requestId: newId(),
-    action: 'close',
-    decision: 'allow',
-    code: null,
-    reason:
-      task.closeReason === 'silent' ? 'the task was silent past its heartbeat' : 'the task’s deadline passed',
-    principal: null,
-    trust: null,
-    taskId: task.id,
-    taskVer: task.ver,
-    jti: null,
-    policyVersion: null,
-    policies: [],
-    asked: { outcome: task.closeReason },
-    workload: null,
-    context: task.context,
-    attestation: null,
-    address: null,
-  }
 }

@@ -3,6 +3,7 @@ import type { Asker } from '../observe/asker.ts'
 import type { Outcome, Task } from '../store/task-record.ts'
 import { outcomes } from '../store/task-record.ts'
 import { changeTask, mustLive } from './change.ts'
+import { closed } from './closed.ts'
 import type { TaskDeps } from './deps.ts'
 
 /** An operator's or a workload's own words on why, for the log. */
@@ -30,14 +31,6 @@ export function closeTask(
     },
   })
 }
-
-export const closed = (task: Task, closeReason: Task['closeReason'], closedAt: Date): Task => ({
-  ...task,
-  state: 'closed',
-  closeReason,
-  closedAt,
-  rev: task.rev + 1,
-})
 
 export function suspendTask(deps: TaskDeps, asker: Asker, id: string, { reason }: Reason): Promise<Task> {
   return changeTask(deps, asker, id, {

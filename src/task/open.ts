@@ -8,6 +8,7 @@ import { findTaskByName, insertTask } from '../store/tasks.ts'
 import { consumeUses } from '../store/uses.ts'
 import { authorize, circumstances } from './authorize.ts'
 import type { TaskDeps } from './deps.ts'
+import { closeIfDue, isDue } from './due.ts'
 import { viewOf } from './view.ts'
 
 /** A task as it is to be opened. */
@@ -47,28 +48,40 @@ export async function openTask(
   return refusalsLogged(event, deps.writeDecision, async () => {
     if (asker.token)
       throw new HallpassError('refused', 'A Hallpass token opens no task: an attestation does.')
-    const found = await findTaskByName(deps.db, request)
-    if (found) return { task: await known(deps, event, found, request), created: false }
-
     const task = newTask(deps, request, event.at)
     event.task = task
-    const decision = deps.decide({
-      ...circumstances(deps, asker),
-      action: 'open',
-      task: { ...viewOf(task, asker), owner: task.principal },
-    })
-    event.decisions.push(decision)
-    if (!decision.allow)
-      throw new HallpassError('refused', `Policy does not allow to open a task of kind ${task.kind}.`)
+    // Before the name is looked up: who may not open a task learns nothing of names.
+    mayOpen(deps, event, task)
 
+    const found = await findUndue(deps, request)
+    if (found) return { task: await known(deps, event, found, request), created: false }
     if (await insert(deps, event, task)) return { task, created: true }
-    const first = await findTaskByName(deps.db, request)
+    const first = await findUndue(deps, request)
     if (!first)
       throw new HallpassError('unavailable', 'The task was closed while it was being opened.', {
         retryAfter: 1,
       })
     return { task: await known(deps, event, first, request), created: false }
   })
+}
+
+function mayOpen(deps: TaskDeps, event: Event, task: Task): void {
+  const decision = deps.decide({
+    ...circumstances(deps, event.asker),
+    action: 'open',
+    task: { ...viewOf(task, event.asker), owner: task.principal },
+  })
+  event.decisions.push(decision)
+  if (!decision.allow)
+    throw new HallpassError('refused', `Policy does not allow to open a task of kind ${task.kind}.`)
+}
+
+/** The task of that name. One that is past its time holds the name no longer than it takes to close it. */
+async function findUndue({ db, clock }: TaskDeps, request: OpenRequest): Promise<Task | 'ended' | null> {
+  const found = await findTaskByName(db, request)
+  if (!found || found === 'ended' || found.state === 'closed' || !isDue(found, clock())) return found
+  await closeIfDue(db, found.id, clock())
+  return findTaskByName(db, request)
 }
 
 /** False where another request was first with the name: then nothing is written. */
