@@ -35,10 +35,18 @@ export const authenticated = (
     })
   })
 
+/** Writes head and body at once: what express would add (entity tags, negotiation) no answer here has a use for. */
 function send(response: Response, { status = 200, headers = {}, body }: Answer): void {
-  response.status(status).set(headers)
-  if (body === undefined) response.end()
-  else response.json(body)
+  response.statusCode = status
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+  if (body === undefined) {
+    response.end()
+    return
+  }
+  const text = JSON.stringify(body)
+  response.setHeader('Content-Type', 'application/json; charset=utf-8')
+  response.setHeader('Content-Length', Buffer.byteLength(text))
+  response.end(text)
 }
 
 /** The parameters after the question mark, as they were sent. */
