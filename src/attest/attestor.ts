@@ -1,6 +1,8 @@
 import { createHash, type KeyObject } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import type { TrustSource } from '../config.ts'
+import { verifySignature } from './algorithms.ts'
 import { type CheckedClaims, checkClaims, maxTime } from './claims.ts'
 import type { Fetch } from './fetch-document.ts'
 import { flattenClaims } from './flatten.ts'
@@ -12,9 +14,9 @@ import { oidcKeyLoader } from './oidc-keys.ts'
 import type { Principal } from './principal.ts'
 import { refuse } from './refusal.ts'
 import { bundleLoader } from './spiffe-bundle.ts'
+import type { JsonObject } from './strict-json.ts'
 import { createTrustLookup, findTrustSource } from './trust-lookup.ts'
 import { useKey } from './use-key.ts'
-import { rememberingVerifier } from './verified.ts'
 
 export interface Attestor {
   /**
@@ -41,6 +43,16 @@ export interface AttestorDependencies {
   fetch?: Fetch | undefined
 }
 
+/** An attestation that was accepted, under the digest of its text. */
+interface Remembered {
+  source: TrustSource
+  header: AttestationHeader
+  /** The key that verified it: one that was loaded again is another one. */
+  key: KeyObject
+  claims: JsonObject
+  principal: Principal
+}
+
 /** How often bundles are looked at; how often they are loaded is for their hints to say, by the clock passed in. */
 const tick = 1_000
 
@@ -51,19 +63,30 @@ export function createAttestor(deps: AttestorDependencies): Attestor {
   const bundles = trust
     .filter(source => source.kind === 'spiffe')
     .flatMap(({ name }) => caches.get(name) ?? [])
-  const verify = rememberingVerifier()
+  // Agents and services present one attestation for minutes. What changes by itself, the keys and the time, is checked each time.
+  const remembered = new LRUCache<string, Remembered>({ max: 10_000, maxSize: 16_000_000 })
   let timer: NodeJS.Timeout | undefined
 
   const attest: Attestor['attest'] = async (token, { expect } = {}) => {
+    const sha256 = createHash('sha256').update(token).digest('hex')
+    const known = remembered.get(sha256)
+    if (known && (await findKey(caches.get(known.source.name), known.header)) === known.key) {
+      if (expect === 'jwt-svid' && known.source.kind !== 'spiffe') throw refuse('svid_expected')
+      checkClaims(known.claims, known.source, clock(), clockSkew)
+      return known.principal
+    }
+
     const jws = parseJws(token)
     const source = findTrustSource(jws.payload, lookup)
     if (expect === 'jwt-svid' && source.kind !== 'spiffe') throw refuse('svid_expected')
     const header = checkHeader(jws.header, source.kind)
     const key = await findKey(caches.get(source.name), header)
-    const sha256 = createHash('sha256').update(token).digest('hex')
-    if (!verify(header.alg, key, jws, sha256)) throw refuse('signature')
+    if (!verifySignature(header.alg, key, jws)) throw refuse('signature')
     const claims = checkClaims(jws.payload, source, clock(), clockSkew)
-    return readPrincipal(sha256, jws, source, claims, clockSkew)
+    const principal = readPrincipal(sha256, jws, source, claims, clockSkew)
+    const size = token.length
+    remembered.set(sha256, { source, header, key, claims: jws.payload, principal }, { size })
+    return principal
   }
 
   const refreshBundles = () => {

@@ -69,8 +69,8 @@ export const taskKindFault = (value: string): string | null =>
     ? null
     : 'must begin with a lower-case letter, and have at most 64 lower-case letters, digits and hyphens'
 
-/** `postgres://…`. The text is never part of the fault: it holds a password. */
+/** `postgres://…`; a Unix socket's has no host, and names its folder in `host`. The text is never part of the fault: it holds a password. */
 export const databaseUrlFault = (value: string): string | null =>
-  /^postgres(ql)?:\/\//.test(value) && URL.canParse(value)
+  /^postgres(ql)?:\/\//.test(value) && URL.canParse(value.replace(/^([a-z]+:\/\/[^/?#]*@)(?=\/)/, '$1socket'))
     ? null
     : 'must be a URL that begins with postgres://'

@@ -1,6 +1,7 @@
 import { constants, type KeyObject, type SignKeyObjectInput, sign as signSync } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { SigningAlg } from '../config.ts'
+import { sideBySide } from '../ecdsa.ts'
 import type { SigningKey } from './signing-key.ts'
 
 /** Claims of an access token (RFC 9068 §2.2, contract §4). */
@@ -28,7 +29,7 @@ const algorithms: Record<
   SigningAlg,
   { digest: string | null; options: Omit<SignKeyObjectInput, 'key'>; slow: boolean }
 > = {
-  ES256: { digest: 'sha256', options: { dsaEncoding: 'ieee-p1363' }, slow: false },
+  ES256: { digest: 'sha256', options: {}, slow: false },
   ES384: { digest: 'sha384', options: { dsaEncoding: 'ieee-p1363' }, slow: true },
   RS256: { digest: 'sha256', options: { padding: constants.RSA_PKCS1_PADDING }, slow: true },
   PS256: {
@@ -45,12 +46,15 @@ const headers = new WeakMap<KeyObject, string>()
 export async function signAccessToken(key: SigningKey, claims: AccessTokenClaims): Promise<string> {
   const { digest, options, slow } = algorithms[key.alg]
   const input = `${headerOf(key)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`
-  const keyInput = { key: key.privateKey, ...options }
   const signature = slow
-    ? await signInThread(digest, Buffer.from(input), keyInput)
-    : signSync(digest, Buffer.from(input), keyInput)
+    ? await signInThread(digest, Buffer.from(input), { key: key.privateKey, ...options })
+    : quick(key.alg, signSync(digest, Buffer.from(input), key.privateKey))
   return `${input}.${signature.toString('base64url')}`
 }
+
+/** With the bare key, which is twice as quick, node:crypto writes ECDSA signatures in DER. */
+const quick = (alg: SigningAlg, signature: Buffer): Buffer =>
+  alg === 'ES256' ? sideBySide(signature, 32) : signature
 
 /** The header is the same for all tokens of a key. */
 function headerOf({ kid, alg, privateKey }: SigningKey): string {

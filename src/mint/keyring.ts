@@ -101,7 +101,9 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     const now = clock()
     return (
       held.some(key => isForgotten(key, now)) ||
-      algs.some(alg => !held.some(key => key.alg === alg && stateOf(key, now) === 'prepared'))
+      (['prepared', 'active'] as const).some(state =>
+        algs.some(alg => !held.some(key => key.alg === alg && stateOf(key, now) === state)),
+      )
     )
   }
 
@@ -120,6 +122,13 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
       await insertKey(tx, last)
     }
     if (last.activeAt.getTime() <= now) await succeed(tx, last)
+    else if (!rows.some(row => row.alg === alg && stateOf(row, now) === 'active')) await hasten(tx, last)
+  }
+
+  /** The key that should sign is lost: the one that is prepared takes over as soon as everybody can know it. */
+  async function hasten(tx: Transaction, next: KeyRow): Promise<void> {
+    const soonest = Math.max(earliestUse(next.publishedAt.getTime(), times), clock())
+    if (soonest < next.activeAt.getTime()) await scheduleKey(tx, { ...next, activeAt: new Date(soonest) })
   }
 
   async function succeed(tx: Transaction, last: KeyRow): Promise<void> {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { type Jws, parseJws } from '../attest/jws.ts'
-import { rememberingVerifier } from '../attest/verified.ts'
 import type { AccessTokenClaims } from '../mint/jwt.ts'
 import type { Keyring } from '../mint/keyring.ts'
+import { rememberingVerifier } from './verified.ts'
 
 /**
  * The claims of an access token of this broker, whose signature was made by a key that is still published; null for anything else.

@@ -132,10 +132,12 @@ describe('flattened claims', () => {
       typeof value === 'object' && value !== null ? Object.values(value).flatMap(leaves) : [String(value)]
     fc.assert(
       fc.property(claims, object => {
-        const result = reasonFor(JSON.stringify(object).replaceAll('\\u0000', '0'))
+        const json = JSON.stringify(object).replaceAll('\\u0000', '0')
+        fc.pre(!json.includes('__proto__'))
+        const result = reasonFor(json)
         if (result === 'claims_collide') return
         expect(Object.values((result as { tags: Record<string, string> }).tags)).toEqual(
-          leaves(JSON.parse(JSON.stringify(object).replaceAll('\\u0000', '0'))),
+          leaves(JSON.parse(json)),
         )
       }),
     )

@@ -1,14 +1,14 @@
 import type { KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { verifySignature } from './algorithms.ts'
-import type { Jws } from './jws.ts'
+import { verifySignature } from '../attest/algorithms.ts'
+import type { Jws } from '../attest/jws.ts'
 
 /** Tokens that are remembered at the most. */
 const most = 10_000
 
 /**
- * Verifies signatures, and does not repeat the arithmetic for a token that verified before under the same key: agents and services
- * present one attestation for minutes. Only that is remembered: everything else about a token is checked each time, and a key that
+ * Verifies signatures, and does not repeat the arithmetic for a token that verified before under the same key: a service asks about
+ * one token as long as it is used. Only that is remembered: everything else about a token is checked each time, and a key that
  * was loaded again is another key.
  *
  * `sha256` is the digest of the token as presented, signature included.
