@@ -27,8 +27,10 @@ import type { DecisionRow } from './store/decision-row.ts'
 import { decisionWriter } from './store/decisions.ts'
 import { startEmbeddedPostgres } from './store/embedded/embedded-postgres.ts'
 import { migrate } from './store/migrate.ts'
+import { opener } from './store/open.ts'
 import { reserver } from './store/reserve.ts'
 import { taskMemory } from './store/task-memory.ts'
+import { nameReader } from './store/tasks.ts'
 import { consumeUses } from './store/uses.ts'
 
 /** A running broker. */
@@ -110,6 +112,7 @@ async function start(
   // 5. The stories, and the doors to them.
   const writeDecision = counted(metrics, decisionWriter(db))
   const reserve = reserver(db)
+  const findByName = nameReader(db)
   const deps: HttpDeps = {
     db,
     clock,
@@ -123,7 +126,9 @@ async function start(
     attestor,
     metrics,
     writeDecision,
-    memory: taskMemory(db),
+    findByName,
+    open: opener(db),
+    memory: taskMemory(db, findByName),
     listen: config.listen,
     contract: loadContract(),
     limits: createLimits(config.limits),

@@ -37,10 +37,11 @@ if (unknown.length > 0) {
 
 const start = performance.now()
 const say = (text: string) => process.stdout.write(`${text}\n`)
-const world = await openWorld({ quick: values.quick })
+const opening = openWorld({ quick: values.quick })
 // Whoever interrupts it leaves nothing behind.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, () => world.close().finally(() => process.exit(130)))
+  process.once(signal, () => opening.then(({ close }) => close()).finally(() => process.exit(130)))
+const world = await opening
 try {
   if (values.profile) {
     say(await profile(world))

@@ -10,6 +10,9 @@ export interface Server {
   stop(): Promise<void>
 }
 
+/** What is to be done at the end, last things first. */
+export type Stops = (() => Promise<unknown>)[]
+
 /**
  * Starts a server in a process of its own, and waits for the line of its log that says where it listens.
  *
@@ -17,6 +20,7 @@ export interface Server {
  */
 export async function startServer(
   script: URL,
+  stops: Stops,
   { flags = [], env = {} }: { flags?: string[]; env?: Record<string, string> },
 ): Promise<Server> {
   const { PATH = '', HOME = '' } = process.env
@@ -25,12 +29,9 @@ export async function startServer(
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const stop = () => end(child)
-  try {
-    return { url: await urlIn(child), pid: child.pid ?? 0, stop }
-  } catch (error) {
-    await stop()
-    throw error
-  }
+  // At once: a start can be interrupted.
+  stops.push(stop)
+  return { url: await urlIn(child), pid: child.pid ?? 0, stop }
 }
 
 async function urlIn(child: ChildProcess): Promise<string> {

@@ -14,7 +14,10 @@ import type { Outcome, Plan, Request } from './load-plan.ts'
 import { type CpuProfile, type SelfTime, selfTimes, summed } from './self-times.ts'
 import type { World } from './world.ts'
 
-/** Runs each kind of load against a broker under Node's sampling profiler, and tells where its CPU went. */
+/**
+ * Runs each kind of load against a broker under Node's sampling profiler, and tells where its time went. Samples are taken by the
+ * clock: a system call that wakes another process, and loses its core to it, counts for more than its CPU.
+ */
 export async function profile(world: World): Promise<string> {
   const texts: string[] = []
   for (const [name, prepare] of Object.entries(kinds)) {

@@ -9,7 +9,7 @@ import { startIssuer, type TestIssuer } from '../../test/support/issuer.ts'
 import { createTrustDomain, type TestTrustDomain } from '../../test/support/spiffe.ts'
 import { cpuOfServer, postmasterOf } from './cpu.ts'
 import { type BenchDatabase, createDatabase } from './database.ts'
-import { type LoadGenerator, type Server, startLoadGenerator, startServer } from './processes.ts'
+import { type LoadGenerator, type Server, type Stops, startLoadGenerator, startServer } from './processes.ts'
 
 /** What every part of the bench works with. All of it goes when it is closed. */
 export interface World {
@@ -26,6 +26,7 @@ export interface World {
   startPeer(env: Record<string, string>): Promise<Server>
   /** CPU seconds of PostgreSQL, all its processes together; NaN where it is not on this machine. */
   databaseCpu(): number
+  /** Ends whatever was started. May be called twice, and while something is under way. */
   close(): Promise<void>
 }
 
@@ -33,9 +34,14 @@ export interface World {
 export const brokerIssuer = 'https://hallpass.bench'
 
 export async function openWorld({ quick }: { quick: boolean }): Promise<World> {
-  const stops: (() => Promise<unknown>)[] = []
-  const close = async () => {
+  const stops: Stops = []
+  let closed: Promise<void> | undefined
+  const stopAll = async () => {
     for (const stop of stops.splice(0).reverse()) await stop()
+  }
+  const close = () => {
+    closed ??= stopAll()
+    return closed
   }
   try {
     return { ...(await open(stops)), quick, close }
@@ -45,7 +51,7 @@ export async function openWorld({ quick }: { quick: boolean }): Promise<World> {
   }
 }
 
-async function open(stops: (() => Promise<unknown>)[]): Promise<Omit<World, 'close' | 'quick'>> {
+async function open(stops: Stops): Promise<Omit<World, 'close' | 'quick'>> {
   const folder = await mkdtemp(join(tmpdir(), 'hallpass-bench-'))
   stops.push(() => rm(folder, { recursive: true, force: true }))
   const server = process.env.DATABASE_URL ?? (await embedded(folder, stops))
@@ -62,7 +68,6 @@ async function open(stops: (() => Promise<unknown>)[]): Promise<Omit<World, 'clo
   const masterKey = randomBytes(32).toString('base64')
   const started = async (starting: Promise<Server>, ready: string): Promise<Server> => {
     const running = await starting
-    stops.push(running.stop)
     const { status } = await fetch(running.url + ready)
     if (status !== 200) throw new Error(`a server that has started answers ${status}`)
     return running
@@ -82,7 +87,7 @@ async function open(stops: (() => Promise<unknown>)[]): Promise<Omit<World, 'clo
     },
     startBroker: ({ url }, flags = []) =>
       started(
-        startServer(new URL('../../src/main.ts', import.meta.url), {
+        startServer(new URL('../../src/main.ts', import.meta.url), stops, {
           flags,
           env: {
             HALLPASS_CONFIG: config,
@@ -95,14 +100,14 @@ async function open(stops: (() => Promise<unknown>)[]): Promise<Omit<World, 'clo
       ),
     startPeer: env =>
       started(
-        startServer(new URL('peer-server.ts', import.meta.url), { env }),
+        startServer(new URL('peer-server.ts', import.meta.url), stops, { env }),
         '/.well-known/openid-configuration',
       ),
     databaseCpu: () => (postmaster === null ? Number.NaN : cpuOfServer(postmaster)),
   }
 }
 
-async function embedded(folder: string, stops: (() => Promise<unknown>)[]): Promise<string> {
+async function embedded(folder: string, stops: Stops): Promise<string> {
   const dataDir = join(folder, 'data')
   await mkdir(dataDir, { mode: 0o700 })
   const postgres = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) })

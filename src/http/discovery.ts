@@ -41,7 +41,11 @@ export function discoveryRoutes(deps: HttpDeps, router: Router, { jwksMaxAge }: 
   }
   router.get(
     '/.well-known/jwks.json',
-    open(() => ({ headers: caching, body: { keys: deps.keyring.jwks() } })),
+    // A replica that cannot read the keys may not know the next ones: what it says is not to be kept.
+    open(() => ({
+      headers: deps.keyring.isCurrent() ? caching : { 'Cache-Control': 'public, max-age=0' },
+      body: { keys: deps.keyring.jwks() },
+    })),
   )
 }
 

@@ -52,6 +52,7 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
     const alg = algFor(deps.credentials, ask.audiences)
 
     for (let attempt = 1; attempt <= attemptsMost; attempt++) {
+      event.decisions = []
       let recalled = false
       let task: Task
       let grant: Grant

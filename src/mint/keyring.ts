@@ -26,6 +26,8 @@ export interface Keyring {
   /** The JWK Set (RFC 7517 §5), next keys included. */
   jwks(): JWK[]
   list(): (SigningKey & { state: KeyState })[]
+  /** Whether the keys were read lately enough to be cached by others. */
+  isCurrent(): boolean
   /** Reads the keys again; what other replicas changed is in force here afterwards. */
   reload(): Promise<void>
   /** Prepares what is missing, at the very first start all of it, and removes what is past its last day. One replica at a time. */
@@ -48,12 +50,15 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   const { db, masterKey, clock, log, times } = deps
   const algs = [...new Set(deps.algs)]
   let keys: SigningKey[] = []
+  let readAt = Number.NEGATIVE_INFINITY
   /** Said once. */
   const unopened = new Set<string>()
 
   async function reload(): Promise<void> {
+    const at = clock()
     const opened = await Promise.all((await readKeys(db)).map(row => known(row) ?? open(row)))
     keys = opened.filter(key => key !== null)
+    readAt = at
   }
 
   /** A key that is held already and whose dates alone can have changed. */
@@ -164,6 +169,7 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   await reload()
 
   return {
+    isCurrent: () => clock() - readAt <= times.notice,
     reload,
     maintain,
     rotate,

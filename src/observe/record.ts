@@ -46,6 +46,8 @@ export async function refusalsLogged<T>(
   } catch (error) {
     if (!(error instanceof HallpassError) || error.code === 'unavailable' || error.code === 'internal')
       throw error
+    // A story within this one has written it.
+    if (error.decisionId !== undefined) throw error
     await write(denied(event, error))
     throw new HallpassError(error.code, error.message, {
       cause: error.cause,

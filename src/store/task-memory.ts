@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Database } from './database.ts'
 import type { Task } from './task-record.ts'
-import { findTask, findTaskByName, nameKey, type TaskName } from './tasks.ts'
+import { type ByName, findTask, nameKey, type TaskName } from './tasks.ts'
 
 /** A task as it was when this replica last read it (`recalled`), or as it is now. */
 export interface Found<T> {
@@ -30,7 +30,7 @@ const sizeOf = ({ context, bind, ref, purpose, principal, subject }: Task): numb
   subject.length +
   JSON.stringify([context, bind]).length
 
-export function taskMemory(db: Database): TaskMemory {
+export function taskMemory(db: Database, readByName: ByName): TaskMemory {
   const byId = new LRUCache<string, Task>({ ...most, sizeCalculation: sizeOf })
   const byName = new LRUCache<string, Task>({ ...most, sizeCalculation: sizeOf })
 
@@ -50,7 +50,6 @@ export function taskMemory(db: Database): TaskMemory {
 
   return {
     byId: (id, fresh) => find(byId, id, fresh, () => findTask(db, id)),
-    byName: (name, fresh) =>
-      find(byName, nameKey(name).toString('base64'), fresh, () => findTaskByName(db, name)),
+    byName: (name, fresh) => find(byName, nameKey(name).toString('base64'), fresh, () => readByName(name)),
   }
 }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { type Selectable, sql } from 'kysely'
+import { batched } from './batch.ts'
 import type { Database, Transaction } from './database.ts'
-import { answered } from './failure.ts'
+import { answered, isUnavailable } from './failure.ts'
 import type { Tables } from './tables.ts'
 import type { Task, TaskState } from './task-record.ts'
 
@@ -16,20 +17,10 @@ const byName = {
   name: 'task_by_name',
   text: `SELECT ${columns} FROM tasks WHERE name_key = $1 AND NOT templated AND state <> 'closed'`,
 }
-const byTemplatedName = {
-  name: 'task_by_templated_name',
-  text: `SELECT n.task_id, ${columns} FROM task_names n LEFT JOIN tasks t ON t.id = n.task_id WHERE n.name_key = $1`,
-}
-const claimName = {
-  name: 'task_claim_name',
-  text: 'INSERT INTO task_names (name_key, task_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING task_id',
-}
-const insert = {
-  name: 'task_insert',
-  text: `INSERT INTO tasks (id, trust, kind, ref, name_key, templated, purpose, principal, subject, state, context, bind, ver, rev,
-      opened_at, deadline, heartbeat_timeout, silent_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10, $11, $12, $13, $14, $15, $16, $17)
-    ON CONFLICT DO NOTHING RETURNING id`,
+const byTemplatedNames = {
+  name: 'tasks_by_templated_names',
+  text: `SELECT encode(n.name_key, 'hex') AS key, t.*
+    FROM task_names n LEFT JOIN tasks t ON t.id = n.task_id WHERE n.name_key = ANY ($1::bytea[])`,
 }
 const update = {
   name: 'task_update',
@@ -52,38 +43,25 @@ export async function findTask(db: Database, id: string): Promise<Task | null> {
 }
 
 /** The task of that name; `ended` where the name was used by a task that is no longer kept. */
-export async function findTaskByName(db: Database, name: TaskName): Promise<Task | 'ended' | null> {
-  const [row] = await db.query<Row & { task_id?: string }>(name.templated ? byTemplatedName : byName, [
-    nameKey(name),
-  ])
-  if (!row) return null
-  return row.id === null ? 'ended' : taskOf(row)
-}
+export type ByName = (name: TaskName) => Promise<Task | 'ended' | null>
 
-/** Inserts an open task, unless its name is taken: then it answers false and has written nothing. */
-export async function insertTask(tx: Transaction, task: Task): Promise<boolean> {
-  const key = nameKey(task)
-  if (task.templated && (await tx.query(claimName, [key, task.id])).length === 0) return false
-  const rows = await tx.query(insert, [
-    task.id,
-    task.trust,
-    task.kind,
-    task.ref,
-    key,
-    task.templated,
-    task.purpose,
-    task.principal,
-    task.subject,
-    JSON.stringify(task.context),
-    task.bind,
-    task.ver,
-    task.rev,
-    task.openedAt,
-    task.deadline,
-    task.heartbeatTimeout,
-    silentAt(task),
-  ])
-  return rows.length === 1
+/** Finds tasks by name: one statement for all templated names that are asked for at the same time. */
+export function nameReader(db: Database): ByName {
+  const readTemplated = batched<string, Task | 'ended' | null>(
+    async keys => {
+      const buffers = [...new Set(keys)].map(key => Buffer.from(key, 'hex'))
+      const rows = await db.query<Row & { key: string }>(byTemplatedNames, [buffers])
+      const found = new Map(rows.map(row => [row.key, row.id === null ? ('ended' as const) : taskOf(row)]))
+      return keys.map(key => found.get(key) ?? null)
+    },
+    { most: 500, isShared: isUnavailable },
+  )
+  return async name => {
+    const key = nameKey(name)
+    if (name.templated) return readTemplated(key.toString('hex'))
+    const [row] = await db.query<Row>(byName, [key])
+    return row ? taskOf(row) : null
+  }
 }
 
 /** Reads the task and holds it against every other change, and against reservations, until the transaction ends. */

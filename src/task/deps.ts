@@ -3,6 +3,8 @@ import type { Config } from '../config.ts'
 import type { Ask, Decision } from '../decide/decision.ts'
 import type { Database } from '../store/database.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
+import type { Opened, Opening } from '../store/open.ts'
+import type { ByName } from '../store/tasks.ts'
 
 /** What the stories of tasks need. */
 export interface TaskDeps {
@@ -12,6 +14,9 @@ export interface TaskDeps {
   decide: (ask: Ask) => Decision
   /** Writes a decision that belongs to no transaction. */
   writeDecision: (row: DecisionRow) => Promise<void>
+  findByName: ByName
+  /** Opens a task; its name is claimed and its decision written in the same transaction. */
+  open: (opening: Opening) => Promise<Opened>
   tasks: Config['tasks']
   trust: Config['trust']
 }

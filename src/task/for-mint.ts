@@ -60,15 +60,16 @@ async function taskOfJob(
     throw unknown()
   if (task) return { task, recalled }
   if (taskId !== null) throw unknown()
-  const opened = await openTask(deps, asker, {
+  const request = {
+    purpose: null,
+    deadline: null,
+    heartbeatTimeout: null,
     ...job,
     trust,
     principal,
     templated: true,
-    purpose: null,
-    deadline: null,
-    heartbeatTimeout: null,
-  })
+  }
+  const opened = await openTask(deps, asker, request, { isNew: task === null && !recalled })
   return { task: opened.task, recalled: false }
 }
 

@@ -2,10 +2,7 @@ import { HallpassError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { Asker } from '../observe/asker.ts'
 import { allowed, type Event, newEvent, refusalsLogged } from '../observe/record.ts'
-import { writeDecisions } from '../store/decisions.ts'
 import type { Task } from '../store/task-record.ts'
-import { findTaskByName, insertTask } from '../store/tasks.ts'
-import { consumeUses } from '../store/uses.ts'
 import { authorize, circumstances } from './authorize.ts'
 import type { TaskDeps } from './deps.ts'
 import { closeIfDue, isDue } from './due.ts'
@@ -35,6 +32,7 @@ export async function openTask(
   deps: TaskDeps,
   asker: Asker,
   request: OpenRequest,
+  { isNew = false } = {},
 ): Promise<{ task: Task; created: boolean }> {
   const event = newEvent(asker, 'open', deps.clock(), {
     kind: request.kind,
@@ -53,7 +51,7 @@ export async function openTask(
     // Before the name is looked up: who may not open a task learns nothing of names.
     mayOpen(deps, event, task)
 
-    const found = await findUndue(deps, request)
+    const found = isNew ? null : await findUndue(deps, request)
     if (found) return { task: await known(deps, event, found, request), created: false }
     if (await insert(deps, event, task)) return { task, created: true }
     const first = await findUndue(deps, request)
@@ -77,26 +75,27 @@ function mayOpen(deps: TaskDeps, event: Event, task: Task): void {
 }
 
 /** The task of that name. One that is past its time holds the name no longer than it takes to close it. */
-async function findUndue({ db, clock }: TaskDeps, request: OpenRequest): Promise<Task | 'ended' | null> {
-  const found = await findTaskByName(db, request)
+async function findUndue(
+  { db, clock, findByName }: TaskDeps,
+  request: OpenRequest,
+): Promise<Task | 'ended' | null> {
+  const found = await findByName(request)
   if (!found || found === 'ended' || found.state === 'closed' || !isDue(found, clock())) return found
   await closeIfDue(db, found.id, clock())
-  return findTaskByName(db, request)
+  return findByName(request)
 }
 
 /** False where another request was first with the name: then nothing is written. */
 async function insert(deps: TaskDeps, event: Event, task: Task): Promise<boolean> {
   const { principal, requestId } = event.asker
-  return deps.db.transaction(async tx => {
-    if (!(await insertTask(tx, task))) return false
-    if (principal.attestation.reuse === 'once') {
-      const { useKey: key, acceptableUntil } = principal.attestation
-      const [mine] = await consumeUses(tx, [{ key, requestId, acceptableUntil: new Date(acceptableUntil) }])
-      if (!mine) throw new HallpassError('attestation_reused', 'The attestation was used before.')
-    }
-    await writeDecisions(tx, [allowed(event)])
-    return true
+  const { reuse, useKey: key, acceptableUntil } = principal.attestation
+  const opened = await deps.open({
+    task,
+    use: reuse === 'once' ? { key, requestId, acceptableUntil: new Date(acceptableUntil) } : null,
+    decision: allowed(event),
   })
+  if (opened === 'reused') throw new HallpassError('attestation_reused', 'The attestation was used before.')
+  return opened === 'opened'
 }
 
 async function known(

@@ -59,7 +59,9 @@ it('invariant 1: a signature that fails leaves a row for a credential that nobod
   const deps = withKey(() => {
     throw new Error('the key is broken')
   })
-  await expect(issue(deps, await story.askerOf(agent), { ...ask, taskId })).rejects.toThrow('the key is broken')
+  await expect(issue(deps, await story.askerOf(agent), { ...ask, taskId })).rejects.toThrow(
+    'the key is broken',
+  )
   expect(rowsNow(taskId)).toEqual({ credentials: 1, decisions: 1 })
 })
 
@@ -86,7 +88,9 @@ it('invariant 1: a reservation whose commit fails hands out nothing', async () =
   // Checked as the very last thing, in the commit itself.
   await broker.sql(`CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON credentials DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION fail()`)
-  const answers = await Promise.all(Array.from({ length: 5 }, () => mint(broker, agent, { task_id: task.id })))
+  const answers = await Promise.all(
+    Array.from({ length: 5 }, () => mint(broker, agent, { task_id: task.id })),
+  )
   await broker.sql('DROP TRIGGER at_commit ON credentials')
   for (const { status, headers, body } of answers) {
     expect({ status, retry: headers.get('Retry-After') }).toEqual({ status: 503, retry: '1' })
@@ -103,9 +107,19 @@ it('invariant 1: every token that was handed out has its row, which says what th
   for (const { access_token, task_id } of tokens) {
     const { jti, iat, exp, scope, aud, task_ver } = claimsOf(access_token)
     expect(
-      await broker.sql('SELECT task_id, task_ver, scope, audience, issued_at, expires_at FROM credentials WHERE jti = $1', [jti]),
+      await broker.sql(
+        'SELECT task_id, task_ver, scope, audience, issued_at, expires_at FROM credentials WHERE jti = $1',
+        [jti],
+      ),
     ).toEqual([
-      { task_id, task_ver, scope, audience: [aud], issued_at: new Date(iat * 1000), expires_at: new Date(exp * 1000) },
+      {
+        task_id,
+        task_ver,
+        scope,
+        audience: [aud],
+        issued_at: new Date(iat * 1000),
+        expires_at: new Date(exp * 1000),
+      },
     ])
   }
 })

@@ -81,7 +81,9 @@ it('invariant 2: exp is never past deadline, ttl_max, what was asked, or the key
   await broker.sql('UPDATE signing_keys SET last_day = NULL')
 })
 
-const edges: [{ ttl: number | null; ttlMax: number; ttlDefault: number; deadline: number; lastDay: number | null }][] = [
+const edges: [
+  { ttl: number | null; ttlMax: number; ttlDefault: number; deadline: number; lastDay: number | null },
+][] = [
   [{ ttl: 1, ttlMax: 1, ttlDefault: 1, deadline: 1, lastDay: null }],
   [{ ttl: 900, ttlMax: 900, ttlDefault: 300, deadline: 1_500_000, lastDay: 1 }],
   [{ ttl: 2_000, ttlMax: 1, ttlDefault: 1, deadline: 1_500_000, lastDay: null }],

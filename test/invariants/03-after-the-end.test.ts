@@ -11,9 +11,18 @@ beforeAll(async () => {
 afterAll(() => scene?.close())
 
 const races: [string, End][] = [
-  ['invariant 3: after a close was answered nothing is minted, and all that was is dead on every replica', 'close'],
-  ['invariant 3: after a suspension was answered nothing is minted, and all that was is dead on every replica', 'suspend'],
-  ['invariant 3: after a change of context was answered nothing of the old version is minted or live', 'context'],
+  [
+    'invariant 3: after a close was answered nothing is minted, and all that was is dead on every replica',
+    'close',
+  ],
+  [
+    'invariant 3: after a suspension was answered nothing is minted, and all that was is dead on every replica',
+    'suspend',
+  ],
+  [
+    'invariant 3: after a change of context was answered nothing of the old version is minted or live',
+    'context',
+  ],
 ]
 
 it.each(races)('%s', async (_, end) => {
@@ -48,6 +57,8 @@ it('invariant 3: a task that is minted for without a pause can be ended', async 
 
   expect(closed.body).toMatchObject({ state: 'closed', close_reason: 'risk' })
   const service = scene.agent('service')
-  const answers = await Promise.all(tokens.map(token => isActive(replicas[1] as typeof broker, service, token)))
+  const answers = await Promise.all(
+    tokens.map(token => isActive(replicas[1] as typeof broker, service, token)),
+  )
   expect(answers.filter(active => active)).toEqual([])
 })

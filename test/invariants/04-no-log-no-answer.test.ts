@@ -52,15 +52,15 @@ const refusals: [string, () => Promise<Reply<Body>>][] = [
       }),
   ],
   ['no task_id', () => mint(scene.broker, scene.agent('owner'))],
-  ['a task that is not there', () => mint(scene.broker, scene.agent('owner'), { task_id: crypto.randomUUID() })],
+  [
+    'a task that is not there',
+    () => mint(scene.broker, scene.agent('owner'), { task_id: crypto.randomUUID() }),
+  ],
   [
     'a client_id that is not the caller’s',
     () => mint(scene.broker, scene.job(), { client_id: 'agent:somebody' }),
   ],
-  [
-    'another’s task',
-    async () => mint(scene.broker, scene.agent('other'), { task_id: (await ownTask()).id }),
-  ],
+  ['another’s task', async () => mint(scene.broker, scene.agent('other'), { task_id: (await ownTask()).id })],
   [
     'a closed task',
     async () => {
@@ -96,21 +96,38 @@ const refusals: [string, () => Promise<Reply<Body>>][] = [
     'audiences that cannot be together',
     () => mint(scene.broker, scene.job(), { audience: ['https://hallpass.test', 'https://b.example'] }),
   ],
-  ['reading what is not there', () => v1('GET', `/v1/tasks/${crypto.randomUUID()}`, { token: scene.agent('owner') })],
+  [
+    'reading what is not there',
+    () => v1('GET', `/v1/tasks/${crypto.randomUUID()}`, { token: scene.agent('owner') }),
+  ],
   ['reading what has no ID', () => v1('GET', '/v1/tasks/none', { token: scene.agent('owner') })],
-  ['reading unseen', async () => v1('GET', `/v1/tasks/${(await ownTask()).id}`, { token: scene.agent('stranger') })],
+  [
+    'reading unseen',
+    async () => v1('GET', `/v1/tasks/${(await ownTask()).id}`, { token: scene.agent('stranger') }),
+  ],
   [
     'reading a credential unseen',
     async () => v1('GET', `/v1/credentials/${(await ownTask()).jti}`, { token: scene.agent('stranger') }),
   ],
-  ['closing without the right', async () => act(scene.broker, scene.agent('reader'), (await ownTask()).id, 'close')],
+  [
+    'closing without the right',
+    async () => act(scene.broker, scene.agent('reader'), (await ownTask()).id, 'close'),
+  ],
   [
     'revoking without the right',
-    async () => v1('POST', `/v1/credentials/${(await ownTask()).jti}/revoke`, { token: scene.agent('reader'), json: {} }),
+    async () =>
+      v1('POST', `/v1/credentials/${(await ownTask()).jti}/revoke`, {
+        token: scene.agent('reader'),
+        json: {},
+      }),
   ],
   [
     'revoking a token without the right',
-    async () => v1('POST', '/oauth2/revoke', { token: scene.agent('reader'), form: { token: (await ownTask()).token } }),
+    async () =>
+      v1('POST', '/oauth2/revoke', {
+        token: scene.agent('reader'),
+        form: { token: (await ownTask()).token },
+      }),
   ],
   [
     'resuming what is open',
@@ -130,7 +147,11 @@ const refusals: [string, () => Promise<Reply<Body>>][] = [
     'If-Match that does not',
     async () => {
       const { owner, id } = await ownTask()
-      return v1('PATCH', `/v1/tasks/${id}/context`, { token: owner, json: { a: 'b' }, headers: { 'If-Match': '"99"' } })
+      return v1('PATCH', `/v1/tasks/${id}/context`, {
+        token: owner,
+        json: { a: 'b' },
+        headers: { 'If-Match': '"99"' },
+      })
     },
   ],
   [
@@ -147,10 +168,22 @@ const refusals: [string, () => Promise<Reply<Body>>][] = [
   ],
   [
     'opening another job’s task',
-    () => v1('POST', '/v1/tasks', { token: scene.job(), json: { ref: 'acme%2Fapi/runs/1/attempts/1/jobs/1' } }),
+    () =>
+      v1('POST', '/v1/tasks', { token: scene.job(), json: { ref: 'acme%2Fapi/runs/1/attempts/1/jobs/1' } }),
   ],
-  ['a body of the wrong shape', () => v1('POST', '/v1/tasks', { token: scene.agent('owner'), json: { kind: 7 } })],
-  ['a body that is no JSON', () => v1('POST', '/v1/tasks', { token: scene.agent('owner'), body: '{' , headers: { 'Content-Type': 'application/json' } })],
+  [
+    'a body of the wrong shape',
+    () => v1('POST', '/v1/tasks', { token: scene.agent('owner'), json: { kind: 7 } }),
+  ],
+  [
+    'a body that is no JSON',
+    () =>
+      v1('POST', '/v1/tasks', {
+        token: scene.agent('owner'),
+        body: '{',
+        headers: { 'Content-Type': 'application/json' },
+      }),
+  ],
   ['a cursor that is none', () => v1('GET', '/v1/tasks?cursor=x', { token: scene.agent('owner') })],
   ['the decision log', () => v1('GET', '/v1/decisions', { token: scene.agent('owner') })],
   ['the keys', () => v1('GET', '/v1/keys', { token: scene.agent('owner') })],
@@ -172,7 +205,12 @@ it.each(refusals)('invariant 4: the refusal of %s is in the log when it is answe
   )
   expect(status).toBeGreaterThanOrEqual(400)
   expect(rows).toEqual([
-    { id: body.decision_id, decision: 'deny', code: body.code, principal: expect.stringMatching(/^(agent|ci):/) },
+    {
+      id: body.decision_id,
+      decision: 'deny',
+      code: body.code,
+      principal: expect.stringMatching(/^(agent|ci):/),
+    },
   ])
 })
 
@@ -180,7 +218,10 @@ it('invariant 4: an introspection that is not the asker’s business is in the l
   const { token, jti } = await ownTask()
   expect(await isActive(scene.broker, scene.agent('reader'), token)).toBe(false)
   expect(
-    await scene.broker.sql(`SELECT principal FROM decisions WHERE jti = $1 AND action = 'introspect' AND decision = 'deny'`, [jti]),
+    await scene.broker.sql(
+      `SELECT principal FROM decisions WHERE jti = $1 AND action = 'introspect' AND decision = 'deny'`,
+      [jti],
+    ),
   ).toEqual([{ principal: 'agent:reader' }])
 })
 
@@ -188,9 +229,14 @@ it('invariant 4: a reuse is in the log when it is answered', async () => {
   const once = await startScene({ reuse: 'once' })
   const attestation = once.job()
   const { task_id } = await minted(once.broker, attestation)
-  for (const { headers, body } of [await mint(once.broker, attestation), await act(once.broker, attestation, task_id, 'close')])
+  for (const { headers, body } of [
+    await mint(once.broker, attestation),
+    await act(once.broker, attestation, task_id, 'close'),
+  ])
     expect(
-      await once.broker.sql('SELECT code, principal FROM decisions WHERE request_id = $1', [headers.get('X-Request-Id')]),
+      await once.broker.sql('SELECT code, principal FROM decisions WHERE request_id = $1', [
+        headers.get('X-Request-Id'),
+      ]),
     ).toEqual([{ code: body.code, principal: 'ci:repo:acme/api:ref:refs/heads/main' }])
   await once.close()
 })
@@ -233,7 +279,10 @@ describe('without a log', () => {
       () => send('POST', '/oauth2/token', owner, { form: tokenForm(owner, { task_id: id }) }),
       () => send('POST', '/oauth2/token', owner, { form: tokenForm(scene.job()) }),
       () => send('POST', '/oauth2/token', owner, { form: tokenForm(owner, { task_id: id, scope: 'root' }) }),
-      () => send('POST', `/v1/tasks/${id}/credentials`, owner, { json: { type: 'jwt', scope: 'a', audience: 'b' } }),
+      () =>
+        send('POST', `/v1/tasks/${id}/credentials`, owner, {
+          json: { type: 'jwt', scope: 'a', audience: 'b' },
+        }),
       () => send('POST', '/oauth2/introspect', scene.agent('service'), { form: { token } }),
       () => send('POST', '/oauth2/introspect', scene.agent('reader'), { form: { token } }),
       () => send('POST', '/oauth2/revoke', owner, { form: { token } }),
@@ -276,12 +325,17 @@ describe('without a log', () => {
     const before = await states(id)
     await broker.sql(`CREATE FUNCTION no_log() RETURNS trigger LANGUAGE plpgsql AS
       $$ BEGIN RAISE EXCEPTION 'no log' USING ERRCODE = '${code}'; END $$`)
-    await broker.sql('CREATE TRIGGER no_log BEFORE INSERT ON decisions FOR EACH ROW EXECUTE FUNCTION no_log()')
+    await broker.sql(
+      'CREATE TRIGGER no_log BEFORE INSERT ON decisions FOR EACH ROW EXECUTE FUNCTION no_log()',
+    )
     try {
       for (const call of calls) {
         const response = await call()
         const text = await response.text()
-        expect({ url: response.url, status: response.status }).toEqual({ url: response.url, status: expected })
+        expect({ url: response.url, status: response.status }).toEqual({
+          url: response.url,
+          status: expected,
+        })
         if (expected === 503) expect(response.headers.get('Retry-After')).toBe('1')
         expect(text).not.toMatch(/access_token|items|no log|"active"|decision_id/)
       }
@@ -332,7 +386,8 @@ it('invariant 4: a flood of callers who prove nothing is counted in full and wri
     return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
   }
   const rows = async () =>
-    (await broker.sql<{ n: number }>(`SELECT count(*)::int AS n FROM decisions WHERE action = 'attest'`))[0]!.n
+    (await broker.sql<{ n: number }>(`SELECT count(*)::int AS n FROM decisions WHERE action = 'attest'`))[0]!
+      .n
   const before = { count: await count(), rows: await rows(), lines: broker.logged.length }
 
   const start = performance.now()

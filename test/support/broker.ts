@@ -88,6 +88,8 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
   let offset = 0
   const clock = () => Date.now() + offset
   const pool = new pg.Pool({ connectionString: database.url, max: 2 })
+  // Dropping the database ends what is still open.
+  pool.on('error', () => {})
 
   async function start(last: boolean): Promise<TestBroker> {
     const logged: string[] = []
@@ -122,7 +124,14 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
       },
     }
   }
-  return start(true)
+  try {
+    return await start(true)
+  } catch (error) {
+    await pool.end()
+    await database.drop()
+    rmSync(folder, { recursive: true, force: true })
+    throw error
+  }
 }
 
 /** A trust source like a CI's: an attestation stands for one job. */

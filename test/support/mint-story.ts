@@ -10,8 +10,10 @@ import type { Asker } from '../../src/observe/asker.ts'
 import { loadMasterKey } from '../../src/secrets/master-key.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { decisionWriter } from '../../src/store/decisions.ts'
+import { opener } from '../../src/store/open.ts'
 import { reserver } from '../../src/store/reserve.ts'
 import { taskMemory } from '../../src/store/task-memory.ts'
+import { nameReader } from '../../src/store/tasks.ts'
 import type { TestBroker } from './broker.ts'
 
 /** The story of a mint without its door, over a broker's own database, keys and policies: for watching its single steps. */
@@ -30,6 +32,7 @@ export async function mintStory({ config, clock }: TestBroker): Promise<MintStor
   const times = keyTimes(credentials.ttlMax)
   const algs = [credentials.signingAlg]
   const keyring = await openKeyring({ db, masterKey, clock: clock.now, log, algs, times })
+  const findByName = nameReader(db)
   const attestor = createAttestor({ trust, issuer, clockSkew, clock: clock.now })
   return {
     deps: {
@@ -39,7 +42,9 @@ export async function mintStory({ config, clock }: TestBroker): Promise<MintStor
       policyVersion: () => policy.current().version,
       writeDecision: decisionWriter(db),
       reserve: reserver(db),
-      memory: taskMemory(db),
+      findByName,
+      open: opener(db),
+      memory: taskMemory(db, findByName),
       keyring,
       tasks,
       trust,

@@ -80,7 +80,10 @@ export async function raceRound(
   }
   // And the record has it, once.
   expect(await broker.sql('SELECT state, ver FROM revocations WHERE task_id = $1', [task.id])).toEqual([
-    { state: end === 'context' ? 'open' : end === 'close' ? 'closed' : 'suspended', ver: end === 'context' ? 2 : 1 },
+    {
+      state: end === 'context' ? 'open' : end === 'close' ? 'closed' : 'suspended',
+      ver: end === 'context' ? 2 : 1,
+    },
   ])
   return { handedOut: dead.length, refused: mints - dead.length }
 }

@@ -1,11 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import {
-  ciSource,
-  startTestBroker,
-  type TestBroker,
-  type TestBrokerOptions,
-  testIssuer,
-} from './broker.ts'
+import { ciSource, startTestBroker, type TestBroker, type TestBrokerOptions, testIssuer } from './broker.ts'
 import type { Reply } from './client.ts'
 import { startIssuer, type TestIssuer } from './issuer.ts'
 
@@ -39,7 +33,10 @@ export async function startScene({
     ciSource(ci.issuer, { reuse }),
     ciSource(agents.issuer, { name: 'agent', task: null, reuse }),
   ]
-  const broker = await startTestBroker({ ...options, trust })
+  const broker = await startTestBroker({ ...options, trust }).catch(async error => {
+    await Promise.all([ci.close(), agents.close()])
+    throw error
+  })
   const replicas = [broker]
   while (replicas.length < count) replicas.push(await broker.replica())
   return {
@@ -165,7 +162,9 @@ export async function isActive(broker: TestBroker, asker: string, token: string)
 }
 
 /** The claims of a token, unverified. */
-export const claimsOf = (token: string): Record<string, unknown> & { jti: string; exp: number; iat: number } =>
+export const claimsOf = (
+  token: string,
+): Record<string, unknown> & { jti: string; exp: number; iat: number } =>
   JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString())
 
 export const headerOf = (token: string): { alg: string; kid: string; typ: string } =>

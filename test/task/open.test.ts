@@ -60,4 +60,15 @@ describe('opening a task', () => {
     ])
     expect(rows).toHaveLength(2)
   })
+
+  it('that is refused has one row in the log, however many stories were told', async () => {
+    const reply = await broker.client.request('POST', '/v1/tasks', {
+      token: await broker.operatorToken(),
+      json: { kind: 'agent-run', ref: 'once', principal: 'spiffe://prod.example/agent' },
+    })
+    const rows = await broker.sql('SELECT id FROM decisions WHERE request_id = $1', [
+      reply.headers.get('X-Request-Id'),
+    ])
+    expect(rows).toEqual([{ id: reply.body.decision_id }])
+  })
 })
