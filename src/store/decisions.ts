@@ -10,12 +10,12 @@ export const decisionColumns = `id uuid, at timestamptz, request_id uuid, action
   principal text, trust text, task_id uuid, task_ver integer, jti uuid, policy_version text, policies text[],
   asked jsonb, workload jsonb, context jsonb, attestation bytea, address inet`
 
-const names = `id, at, request_id, action, decision, code, reason, principal, trust, task_id, task_ver, jti, policy_version,
+export const decisionNames = `id, at, request_id, action, decision, code, reason, principal, trust, task_id, task_ver, jti, policy_version,
   policies, asked, workload, context, attestation, address`
 
 /** Inserts the decisions in the JSON array `$n`; a fragment, so that a reservation can write them with its credentials. */
 export const insertDecisions = (n: number): string =>
-  `INSERT INTO decisions (${names}) SELECT ${names} FROM jsonb_to_recordset($${n}::jsonb) AS d (${decisionColumns})`
+  `INSERT INTO decisions (${decisionNames}) SELECT ${decisionNames} FROM jsonb_to_recordset($${n}::jsonb) AS d (${decisionColumns})`
 
 const insert = { name: 'insert_decisions', text: insertDecisions(1) }
 

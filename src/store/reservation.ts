@@ -1,0 +1,53 @@
+import type { DecisionRow } from './decision-row.ts'
+import type { Use } from './uses.ts'
+
+/** A credential about to be signed, with all that it rests on. */
+export interface Reservation {
+  task: { id: string; rev: number }
+  credential: NewCredential
+  /** Set where the attestation may be used once. */
+  use: Use | null
+  decision: DecisionRow
+  now: Date
+  /** Whether the policy set that decided is still the one in force. */
+  policyStands: () => boolean
+}
+
+export interface NewCredential {
+  jti: string
+  taskId: string
+  taskVer: number
+  type: 'jwt'
+  scope: string
+  audience: string[]
+  kid: string
+  issuedAt: Date
+  expiresAt: Date
+}
+
+/**
+ * `stale`: what was decided no longer stands (the task changed or ended, its deadline passed, the policy or the signing key was
+ * replaced); read again and decide again. `reused`: the attestation was used before.
+ */
+export type Reserved = 'reserved' | 'stale' | 'reused'
+
+/** The columns of a credential as JSON gives them to `jsonb_to_recordset`, and their names. */
+export const credentialColumns = `jti uuid, task_id uuid, task_ver integer, type text, scope text, audience text[], kid text,
+  decision_id uuid, issued_at timestamptz, expires_at timestamptz`
+export const credentialNames =
+  'jti, task_id, task_ver, type, scope, audience, kid, decision_id, issued_at, expires_at'
+
+export function credentialJson({ credential, decision }: Reservation): Record<string, unknown> {
+  return {
+    jti: credential.jti,
+    task_id: credential.taskId,
+    task_ver: credential.taskVer,
+    type: credential.type,
+    scope: credential.scope,
+    audience: credential.audience,
+    kid: credential.kid,
+    decision_id: decision.id,
+    issued_at: credential.issuedAt,
+    expires_at: credential.expiresAt,
+  }
+}
