@@ -1,6 +1,6 @@
 import { HallpassError } from '../errors.ts'
 import { isId } from '../ids.ts'
-import type { MasterKey } from '../secrets/master-key.ts'
+import { type MasterKey, masterKeyFrom } from '../secrets/master-key.ts'
 import { unwrap, wrap } from '../secrets/wrap.ts'
 
 /**
@@ -16,13 +16,15 @@ export interface Cursors {
 const purpose = 'cursor'
 
 export function cursorsFor(masterKey: MasterKey, caller: string, search: Record<string, unknown>): Cursors {
+  // A key of its own: whoever lists uses it up, and what wraps signing keys must last.
+  const key = masterKeyFrom(masterKey.derive('cursor'))
   const bound = { purpose, kid: JSON.stringify([caller, search]) }
   return {
-    seal: id => id && wrap(masterKey, bound, Buffer.from(id)).toString('base64url'),
+    seal: id => id && wrap(key, bound, Buffer.from(id)).toString('base64url'),
     open(cursor) {
       if (cursor === undefined) return null
       try {
-        const id = unwrap(masterKey, bound, Buffer.from(cursor, 'base64url')).toString()
+        const id = unwrap(key, bound, Buffer.from(cursor, 'base64url')).toString()
         if (isId(id)) return id
       } catch {
         // Not one of ours, or another search's.

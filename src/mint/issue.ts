@@ -52,23 +52,27 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
     const alg = algFor(deps.credentials, ask.audiences)
 
     for (let attempt = 1; attempt <= attemptsMost; attempt++) {
+      // An attempt that came to nothing may have left its row.
+      event.id = newId()
       event.decisions = []
+      event.jti = null
       let recalled = false
       let task: Task
-      let grant: Grant
+      let key: SigningKey
+      let credential: NewCredential
       try {
         task = await taskForMint(deps, asker, ask, attempt > 1, found => {
           event.task = found.task
           recalled = found.recalled
         })
-        grant = decideMint(deps, deps.credentials, event, task, ask)
+        const grant = decideMint(deps, deps.credentials, event, task, ask)
+        key = deps.keyring.signer(alg)
+        credential = newCredential(deps, task, ask, grant, key)
       } catch (error) {
         // A refusal that rests on memory is taken again on what is there now.
         if (recalled) continue
         throw error
       }
-      const key = deps.keyring.signer(alg)
-      const credential = newCredential(deps, task, ask, grant, key)
       event.jti = credential.jti
 
       const reserved = await deps.reserve({

@@ -51,10 +51,23 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   const algs = [...new Set(deps.algs)]
   let keys: SigningKey[] = []
   let readAt = Number.NEGATIVE_INFINITY
+  let running: Promise<void> = Promise.resolve()
+  let waiting: Promise<void> | null = null
   /** Said once. */
   const unopened = new Set<string>()
 
-  async function reload(): Promise<void> {
+  /** One at a time, and never joined late: whoever asks gets a reading that began after it asked. */
+  function reload(): Promise<void> {
+    waiting ??= running = running
+      .catch(() => {})
+      .then(() => {
+        waiting = null
+        return load()
+      })
+    return waiting
+  }
+
+  async function load(): Promise<void> {
     const at = clock()
     const opened = await Promise.all((await readKeys(db)).map(row => known(row) ?? open(row)))
     keys = opened.filter(key => key !== null)

@@ -3,7 +3,8 @@
  *
  * `run` answers for each item in order; an answer may itself be a promise, for an item that has to wait for something of
  * its own without holding up the others. When `run` throws and the batch had several items, each is run alone, so that one that
- * cannot be written fails nobody else; `isShared` tells the errors (the database is away) that would only repeat.
+ * cannot be written fails nobody else; `isShared` tells the errors (the database is away) that would only repeat: they fail
+ * whoever waits as well, rather than let each batch in turn wait for the same.
  */
 export function batched<Item, Answer>(
   run: (items: Item[]) => Promise<(Answer | Promise<Answer>)[]>,
@@ -24,7 +25,8 @@ export function batched<Item, Answer>(
         w.resolve(answers[i] as Answer | Promise<Answer>)
       })
     } catch (error) {
-      if (waiting.length === 1 || isShared(error)) for (const w of waiting) w.reject(error)
+      if (isShared(error)) for (const w of [...waiting, ...queue.splice(0)]) w.reject(error)
+      else if (waiting.length === 1) for (const w of waiting) w.reject(error)
       else for (const w of waiting) await settle([w])
     }
   }

@@ -48,6 +48,10 @@ export async function reserveAtOnce(db: Database, items: Reservation[]): Promise
     JSON.stringify(standing.map(({ item }) => decisionJson(item.decision))),
     [...new Set(standing.map(({ item }) => item.task.id))],
   ])
-  for (const { n, answer } of rows) answers[n] = answer
+  for (const { n, answer } of rows) {
+    // Policy may have been replaced while the statement waited: then the row is there, for a credential that nobody gets.
+    const stands = answer !== 'reserved' || items[n]?.policyStands() === true
+    answers[n] = stands ? answer : 'stale'
+  }
   return answers
 }

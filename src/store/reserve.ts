@@ -12,33 +12,36 @@ import { holdFree, holdWaiting, reserveHeld } from './reserve-held.ts'
  */
 export function reserver(db: Database): (reservation: Reservation) => Promise<Reserved> {
   const held = (items: Reservation[], hold: typeof holdFree) =>
-    items.length === 0 ? [] : db.transaction(tx => reserveHeld(tx, items, hold))
+    db.transaction(tx => reserveHeld(tx, items, hold))
 
-  async function run(items: Reservation[]): Promise<(Reserved | Promise<Reserved>)[]> {
-    const plain = items.filter(item => !item.use)
-    const single = items.filter(item => item.use)
-    const answers = new Map<Reservation, Reserved | 'busy'>()
-    const note = (of: Reservation[], found: (Reserved | 'busy')[]) => {
-      for (const [i, item] of of.entries()) answers.set(item, found[i] ?? 'stale')
-    }
-    note(plain, await reserveAtOnce(db, plain))
-    note(single, await held(single, holdFree))
-
-    const busy = items.filter(item => answers.get(item) === 'busy')
-    const waited = busy.length > 0 ? held(busy, holdWaiting) : []
-    return items.map(item => {
-      const answer = answers.get(item) ?? 'stale'
+  /** Those whose task is being changed wait for it, without holding up the next write. */
+  function waitForBusy(
+    items: Reservation[],
+    answers: (Reserved | 'busy')[],
+  ): (Reserved | Promise<Reserved>)[] {
+    const busy = items.filter((_, i) => answers[i] === 'busy')
+    const waited = busy.length > 0 ? held(busy, holdWaiting) : null
+    return items.map((item, i) => {
+      const answer = answers[i] ?? 'stale'
       return answer === 'busy' ? afterWaiting(waited, busy.indexOf(item)) : answer
     })
   }
-  return batched(run, { most: 200, isShared: isUnavailable })
+
+  // Apart from each other: a write is one transaction, and what fails in it was not written.
+  const options = { most: 200, isShared: isUnavailable }
+  const plain = batched<Reservation, Reserved>(
+    async items => waitForBusy(items, await reserveAtOnce(db, items)),
+    options,
+  )
+  const single = batched<Reservation, Reserved>(
+    async items => waitForBusy(items, await held(items, holdFree)),
+    options,
+  )
+  return reservation => (reservation.use ? single(reservation) : plain(reservation))
 }
 
 /** A task that is not there even for whoever waits is gone. */
-async function afterWaiting(
-  waited: (Reserved | 'busy')[] | Promise<(Reserved | 'busy')[]>,
-  place: number,
-): Promise<Reserved> {
-  const answer = (await waited)[place]
+async function afterWaiting(waited: Promise<(Reserved | 'busy')[]> | null, place: number): Promise<Reserved> {
+  const answer = (await waited)?.[place]
   return answer === 'busy' || answer === undefined ? 'stale' : answer
 }
