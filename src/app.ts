@@ -1,6 +1,3 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import type { Express } from 'express'
 import type { Logger } from 'pino'
 import { createAttestor } from './attest/attestor.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -11,6 +8,7 @@ import { createPolicyStore } from './decide/policy-store.ts'
 import { loadContract } from './http/contract.ts'
 import type { HttpDeps } from './http/deps.ts'
 import { createLimits } from './http/limits.ts'
+import { listen, listenForMetrics, urlHost } from './http/listen.ts'
 import { oncePerSecond } from './http/once-per-second.ts'
 import { createHttp } from './http/server.ts'
 import { keyTimes } from './mint/key-schedule.ts'
@@ -168,7 +166,7 @@ async function start(
   })
   if (sweeps) sweeper.start()
   stops.push(() => sweeper.stop())
-  const metricsUrl = await metricsDoor(config, metrics, stops)
+  const metricsUrl = await listenForMetrics(config, metrics, stops)
 
   door.serve(app)
   return {
@@ -188,69 +186,6 @@ async function embedded(
   stops.push(() => postgres.stop())
   return postgres.url
 }
-
-/** Requests that come before the broker can serve get 503; connections are closed once what is under way is answered. */
-async function listen(
-  host: string,
-  port: number,
-): Promise<{ port: number; serve: (app: Express) => void; close: () => Promise<void> }> {
-  let handle: RequestListener = (_request, response) => {
-    response.writeHead(503, { 'Retry-After': '1' }).end()
-  }
-  const server = createServer((request, response) => handle(request, response))
-  // Slow senders hold a connection, and nothing else, for this long.
-  server.headersTimeout = 10_000
-  server.requestTimeout = 30_000
-  await bound(server, host, port)
-  return {
-    port: (server.address() as AddressInfo).port,
-    serve: app => {
-      handle = app
-    },
-    close: () => closeServer(server),
-  }
-}
-
-function bound(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => {
-      server.off('error', reject)
-      resolve()
-    })
-  })
-}
-
-/** How long what is under way may take, when the broker stops. Milliseconds. */
-const drainMost = 10_000
-
-async function closeServer(server: Server): Promise<void> {
-  const closed = new Promise<void>(resolve => server.close(() => resolve()))
-  server.closeIdleConnections()
-  const cut = setTimeout(() => server.closeAllConnections(), drainMost)
-  await closed
-  clearTimeout(cut)
-}
-
-async function metricsDoor(
-  { listen: { host, metricsPort } }: Config,
-  { registry }: Metrics,
-  stops: (() => Promise<unknown> | unknown)[],
-): Promise<string | null> {
-  if (metricsPort === null) return null
-  const server = createServer(async (request, response) => {
-    if (request.method !== 'GET' || request.url !== '/metrics') {
-      response.writeHead(404).end()
-      return
-    }
-    response.writeHead(200, { 'Content-Type': registry.contentType }).end(await registry.metrics())
-  })
-  await bound(server, host, metricsPort)
-  stops.push(() => closeServer(server))
-  return `http://${urlHost(host)}:${(server.address() as AddressInfo).port}/metrics`
-}
-
-const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host)
 
 /** Consumes an attestation that may be used once, for this request. */
 async function useOnce(db: Database, { principal, requestId, token }: Asker): Promise<boolean> {
