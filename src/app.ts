@@ -13,12 +13,14 @@ import { oncePerSecond } from './http/once-per-second.ts'
 import { createHttp } from './http/server.ts'
 import { keyTimes } from './mint/key-schedule.ts'
 import { openKeyring } from './mint/keyring.ts'
+import { statusIndexes } from './mint/status-index.ts'
 import type { Asker } from './observe/asker.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { unprovenRefusals } from './observe/unproven.ts'
 import { ownTokens } from './revoke/own-token.ts'
 import { createSweeper } from './revoke/sweeper.ts'
 import { loadMasterKey } from './secrets/master-key.ts'
+import { blockList } from './store/blocks.ts'
 import { credentialReader } from './store/credentials.ts'
 import { type Database, databaseNow, openDatabase } from './store/database.ts'
 import type { DecisionRow } from './store/decision-row.ts'
@@ -111,6 +113,7 @@ async function start(
   const writeDecision = counted(metrics, decisionWriter(db))
   const reserve = reserver(db)
   const findByName = nameReader(db)
+  const blocks = await blockList({ db, clock })
   const deps: HttpDeps = {
     db,
     clock,
@@ -126,6 +129,8 @@ async function start(
     writeDecision,
     findByName,
     open: opener(db),
+    blocks,
+    statusIndexes: statusIndexes({ db, clock, log, ttlMax: credentials.ttlMax }),
     memory: taskMemory(db, findByName),
     listen: config.listen,
     contract: loadContract(),

@@ -40,7 +40,13 @@ export interface Config {
     /** By audience. */
     signingAlgFor: Record<string, SigningAlg>
   }
-  tasks: { deadlineDefault: number; deadlineMax: number; retention: number }
+  tasks: {
+    deadlineDefault: number
+    deadlineMax: number
+    /** How many tasks may be above another: 0, no children at all. */
+    depthMax: number
+    retention: number
+  }
   /** Requests a second; null: no limit. */
   limits: { principal: number | null; address: number | null }
 }

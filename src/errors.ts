@@ -15,6 +15,7 @@ export const errorCodes = [
   'task_suspended',
   'task_unknown',
   'task_changed',
+  'blocked',
   'refused',
   'not_found',
   'wrong_state',

@@ -42,6 +42,7 @@ export const settle = (
     tasks: {
       deadlineDefault: tasks.deadline_default ?? Math.min(60 * minutes, tasks.deadline_max),
       deadlineMax: tasks.deadline_max,
+      depthMax: tasks.depth_max,
       retention: tasks.retention,
     },
     limits: { principal: file.limits.principal ?? null, address: file.limits.address ?? null },
@@ -88,9 +89,6 @@ const policyDir = (file: File, base: string): string | null => {
 /** What the contract knows and this version does not: it must not look as if it did something. */
 const warnings = (file: File): string[] => [
   ...(file.pki === undefined ? [] : ['pki has no effect in this version: no X.509 certificates are issued']),
-  ...(file.tasks.depth_max === undefined
-    ? []
-    : ['tasks.depth_max has no effect in this version: tasks have no children']),
 ]
 
 /**

@@ -40,7 +40,7 @@ const file = section({
   tasks: section({
     deadline_default: duration().optional(),
     deadline_max: duration().prefault('24h'),
-    depth_max: z.int().min(0).optional(),
+    depth_max: z.int().min(0).max(64).default(3),
     retention: duration().prefault('90d'),
   }).prefault({}),
   limits: section({ principal: rate().optional(), address: rate().optional() }).prefault({}),

@@ -2,7 +2,7 @@ import { HallpassError } from '../errors.ts'
 import type { CompiledPolicies } from './compile.ts'
 import type { Ask, Decision } from './decision.ts'
 import { memoKey } from './memo.ts'
-import { buildRequest } from './request.ts'
+import { buildRequest, tasksOf } from './request.ts'
 import { actions, bootstrapMay, bootstrapPolicy } from './vocabulary.ts'
 
 /** Parts of a scope. Each is an entity's parent, spelled out: more would make one scope cost as much as many. */
@@ -91,10 +91,10 @@ function wellFormed(ask: Ask): boolean {
   const fineTags = (tags: Record<string, string>): boolean =>
     Object.entries(tags).every(([name, value]) => fine(name) && fine(value))
   if (![caller.id, caller.trust, ...caller.groups].every(fine) || !fineTags(caller.tags)) return false
-  if (ask.action === 'administer') return true
-  const { task } = ask
-  if (![task.id, task.kind, task.state, task.subject, task.owner].every(fine) || !fineTags(task.context))
-    return false
+  for (const [, task] of tasksOf(ask)) {
+    const { id, kind, state, subject, owner, path, context } = task
+    if (![id, kind, state, subject, owner, ...path].every(fine) || !fineTags(context)) return false
+  }
   if (ask.action === 'mint' && !fine(ask.scope)) return false
   return (ask.action !== 'mint' && ask.action !== 'introspect') || fine(ask.audience)
 }

@@ -1,6 +1,7 @@
 /** Actions of the Cedar schema that this version decides (contract §7). */
 export type Action =
   | 'open'
+  | 'open_child'
   | 'mint'
   | 'introspect'
   | 'read'
@@ -24,9 +25,10 @@ export interface Caller {
   groups: string[]
 }
 
-/** One question to policy. */
+/** One question to policy. With a parent `open_child` is asked, and never `open`; both are of the task as it would be. */
 export type Ask = { caller: Caller; now: number; ip: string | null } & (
   | { action: 'open'; task: TaskView }
+  | { action: 'open_child'; parent: TaskView; task: TaskView }
   | {
       action: 'mint'
       task: TaskView
@@ -64,7 +66,10 @@ export interface TaskView {
    * (contract §5, names).
    */
   owner: string
+  /** How many tasks it is below: the length of `path`. */
   depth: number
+  /** IDs of its ancestors, root first. */
+  path: string[]
   /** Milliseconds since the epoch; `age_seconds` is derived from it and `now`. */
   openedAt: number
 }

@@ -21,6 +21,8 @@ function askText(ask: Ask): string {
       return `${who} mint ${quoted(ask.scope)} for ${quoted(ask.audience)} in a task of kind ${quoted(ask.task.kind)}`
     case 'open':
       return `${who} open a task of kind ${quoted(ask.task.kind)}`
+    case 'open_child':
+      return `${who} open a task of kind ${quoted(ask.task.kind)} below one of kind ${quoted(ask.parent.kind)}`
     case 'administer':
       return `${who} administer the broker`
     default:

@@ -1,5 +1,6 @@
 import type { Ask, Decision } from './decision.ts'
 import type { Names, Reads } from './reads.ts'
+import { tasksOf } from './request.ts'
 
 /** Decisions kept for each policy set, and the longest key that is worth keeping one under. */
 const maxEntries = 4096
@@ -39,12 +40,11 @@ export function memoKey(ask: Ask, reads: Reads): string | null {
   const { caller } = ask
   const parts: unknown[] = [ask.action, caller.kind, caller.id, read(caller.tags, reads.callerTags)]
   if (reads.source) parts.push(caller.trust)
-  if (reads.hierarchy) parts.push(caller.groups)
-  if (ask.action !== 'administer') {
-    const { task } = ask
+  if (reads.hierarchies.has('principal')) parts.push(caller.groups)
+  for (const [place, task] of tasksOf(ask)) {
     parts.push(read(task.context, reads.taskTags))
-    const isResource = ask.action !== 'open' && ask.action !== 'mint'
-    if (reads.taskId || (reads.resourceId && isResource)) parts.push(task.id)
+    if (place === 'resource' ? reads.resourceId : reads.taskId) parts.push(task.id)
+    if (reads.hierarchies.has(place)) parts.push(task.path)
     if (reads.taskAttributes.has('kind') || ask.action === 'open') parts.push(task.kind)
     if (reads.taskAttributes.has('state')) parts.push(task.state)
     if (reads.taskAttributes.has('owner')) parts.push(task.owner)

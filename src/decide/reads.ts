@@ -10,15 +10,15 @@ export type Names = ReadonlySet<string> | 'all'
 export interface Reads {
   /** Something was not understood: send all there is, remember nothing. */
   everything: boolean
-  /** It asks what something is `in`: the principal's groups, the scope's prefixes. */
-  hierarchy: boolean
+  /** Whose place in a hierarchy is asked for (`in`): the principal's groups; the scope's prefixes, a task's ancestors. */
+  hierarchies: ReadonlySet<Placed>
   /** The principal's trust source. */
   source: boolean
   callerTags: Names
   /** The ID of the resource, and that of the task in the context. */
   resourceId: boolean
   taskId: boolean
-  /** Of the task, be it the resource or in the context. */
+  /** Of a task, be it the resource or in the context: where both are tasks, of either. */
   taskAttributes: ReadonlySet<string>
   taskTags: Names
   context: ReadonlySet<string>
@@ -29,12 +29,14 @@ export interface Reads {
   foreign: boolean
 }
 
+type Placed = 'principal' | 'resource' | 'task'
+
 /** The entities and records that a value may be (`direct`), or hold somewhere inside a set or record (`inside`). */
 interface Flow {
   direct: ReadonlySet<Origin>
   inside: ReadonlySet<Origin>
 }
-type Origin = 'principal' | 'resource' | 'task' | 'context' | 'other'
+type Origin = Placed | 'context' | 'other'
 
 const nothing: ReadonlySet<Origin> = new Set()
 const none: Flow = { direct: nothing, inside: nothing }
@@ -45,11 +47,11 @@ const carried = (flow: Flow): ReadonlySet<Origin> => both(flow.direct, flow.insi
 /** Follows every expression of the policies and notes what it can touch. Errs on the side of more. */
 export function readsOf(policies: PolicyJson[]): Reads {
   let everything = false
-  let hierarchy = false
   let source = false
   let resourceId = false
   let taskId = false
   let foreign = false
+  const hierarchies = new Set<Placed>()
   const callerTags = new Set<string>()
   const taskAttributes = new Set<string>()
   const taskTags = new Set<string>()
@@ -102,9 +104,11 @@ export function readsOf(policies: PolicyJson[]): Reads {
   }
 
   const isIn = (left: Flow, right: Flow): Flow => {
-    hierarchy = true
     compared(right)
-    if (carried(left).has('other')) foreign = everything = true
+    for (const origin of left.direct) {
+      if (origin === 'other') foreign = everything = true
+      else if (origin !== 'context') hierarchies.add(origin)
+    }
     return compared(left)
   }
 
@@ -194,15 +198,15 @@ export function readsOf(policies: PolicyJson[]): Reads {
   }
 
   for (const policy of policies) {
-    if ('in' in policy.principal || policy.principal.op === 'in') hierarchy = true
-    if ('in' in policy.resource || policy.resource.op === 'in') hierarchy = true
+    for (const placed of ['principal', 'resource'] as const)
+      if ('in' in policy[placed] || policy[placed].op === 'in') hierarchies.add(placed)
     if (policy.resource.op !== 'All' && (policy.resource.op !== 'is' || 'in' in policy.resource))
       resourceId = true
     for (const { body } of policy.conditions) follow(body)
   }
   return {
     everything,
-    hierarchy,
+    hierarchies,
     source,
     callerTags: allCallerTags || everything ? 'all' : callerTags,
     resourceId,

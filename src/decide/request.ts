@@ -26,19 +26,20 @@ export function buildRequest(ask: Ask, reads: Reads): CedarRequest {
       attrs: reads.everything || reads.source ? { source: ask.caller.trust } : {},
       tags: picked(ask.caller.tags, reads.callerTags),
       parents:
-        reads.everything || reads.hierarchy
+        reads.everything || reads.hierarchies.has('principal')
           ? [...new Set(ask.caller.groups)].map(name => uid('Group', name))
           : [],
     },
   ]
-  if (ask.action === 'mint' && (reads.everything || reads.hierarchy)) {
+  if (ask.action === 'mint' && (reads.everything || reads.hierarchies.has('resource'))) {
     entities.push({
       uid: resource,
       attrs: {},
       parents: scopePrefixes(ask.scope).map(name => uid('Scope', name)),
     })
   }
-  if (ask.action !== 'administer' && readsTask(reads)) entities.push(taskEntity(ask.task, ask.now, reads))
+  for (const [place, task] of tasksOf(ask))
+    if (readsTask(reads, place)) entities.push(taskEntity(task, place, ask.now, reads))
   return { principal, action: uid('Action', ask.action), resource, context: contextOf(ask, reads), entities }
 }
 
@@ -58,15 +59,42 @@ function resourceOf(ask: Ask): EntityUidJson {
       return uid('Scope', ask.scope)
     case 'administer':
       return uid('Broker', brokerId)
+    case 'open_child':
+      return uid('Task', ask.parent.id)
     default:
       return uid('Task', ask.task.id)
   }
 }
 
-const readsTask = (reads: Reads): boolean =>
-  reads.everything || reads.taskAttributes.size > 0 || reads.taskTags === 'all' || reads.taskTags.size > 0
+/** Where a request has a task: as what is acted on, or in its context. */
+type Place = 'resource' | 'task'
 
-function taskEntity(task: TaskView, now: number, reads: Reads): EntityJson {
+/** The tasks of a question, each in its place: two where a child is to be opened, the parent as the resource. */
+export function tasksOf(ask: Ask): [Place, TaskView][] {
+  switch (ask.action) {
+    case 'administer':
+      return []
+    case 'open':
+    case 'mint':
+      return [['task', ask.task]]
+    case 'open_child':
+      return [
+        ['resource', ask.parent],
+        ['task', ask.task],
+      ]
+    default:
+      return [['resource', ask.task]]
+  }
+}
+
+const readsTask = (reads: Reads, place: Place): boolean =>
+  reads.everything ||
+  reads.hierarchies.has(place) ||
+  reads.taskAttributes.size > 0 ||
+  reads.taskTags === 'all' ||
+  reads.taskTags.size > 0
+
+function taskEntity(task: TaskView, place: Place, now: number, reads: Reads): EntityJson {
   const attributes: Record<string, CedarValueJson> = {
     kind: task.kind,
     state: task.state,
@@ -79,7 +107,8 @@ function taskEntity(task: TaskView, now: number, reads: Reads): EntityJson {
     uid: uid('Task', task.id),
     attrs: reads.everything ? attributes : picked(attributes, reads.taskAttributes),
     tags: picked(task.context, reads.taskTags),
-    parents: [],
+    // All of them, so that what is in between need not be told.
+    parents: reads.everything || reads.hierarchies.has(place) ? task.path.map(id => uid('Task', id)) : [],
   }
 }
 
@@ -92,8 +121,9 @@ function contextOf(ask: Ask, reads: Reads): Context {
   const context: Context = {}
   if (wants('now')) context.now = extension('datetime', new Date(ask.now).toISOString())
   if (wants('ip') && ask.ip !== null) context.ip = extension('ip', plainAddress(ask.ip))
-  if ((ask.action === 'open' || ask.action === 'mint') && wants('task')) {
-    context.task = { __entity: uid('Task', ask.task.id) }
+  if (wants('task')) {
+    for (const [place, task] of tasksOf(ask))
+      if (place === 'task') context.task = { __entity: uid('Task', task.id) }
   }
   if ((ask.action === 'mint' || ask.action === 'introspect') && wants('audience'))
     context.audience = ask.audience

@@ -42,6 +42,7 @@ export const actions: ReadonlyMap<string, readonly Caller['kind'][]> = new Map<
   readonly Caller['kind'][]
 >([
   ['open', anyone],
+  ['open_child', anyone],
   ['mint', ['workload']],
   ['introspect', ['workload']],
   ['read', anyone],

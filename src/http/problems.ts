@@ -17,6 +17,7 @@ const problems: Record<ErrorCode, { status: number; title: string }> = {
   attestation_invalid: { status: 401, title: 'The proof of who asks is not valid' },
   attestation_reused: { status: 401, title: 'The attestation was used before' },
   refused: { status: 403, title: 'Refused' },
+  blocked: { status: 403, title: 'Blocked' },
   context_drift: { status: 403, title: 'The attestation differs from the task’s context' },
   not_found: { status: 404, title: 'Not found' },
   task_unknown: { status: 404, title: 'Not found' },

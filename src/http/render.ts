@@ -17,7 +17,7 @@ export const taskJson = (task: Task): wire.Task => ({
   principal: task.principal,
   subject: task.subject,
   trust: task.trust,
-  parent_id: null,
+  parent_id: task.parentId,
   state: task.state,
   close_reason: task.closeReason,
   context: task.context,

@@ -112,6 +112,7 @@ function openBody(body: OpenTask): Parameters<typeof openRequest>[2] {
     context,
     bind,
     principal,
+    parentId: body.parent_id ?? undefined,
     deadline: deadline === undefined ? undefined : new Date(deadline),
     heartbeatTimeout: seconds(body.heartbeat_timeout),
   }

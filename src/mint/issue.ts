@@ -10,12 +10,15 @@ import { type Ask, checkAsk, decideMint, type Grant } from './ask.ts'
 import { signAccessToken } from './jwt.ts'
 import type { Keyring } from './keyring.ts'
 import type { SigningKey } from './signing-key.ts'
+import { type StatusIndexes, statusListUri } from './status-index.ts'
 
 export interface MintDeps extends ForMintDeps {
   issuer: string
   credentials: Config['credentials']
   keyring: Keyring
   reserve: (reservation: Reservation) => Promise<Reserved>
+  /** Gives each credential its place in a status list. */
+  statusIndexes: StatusIndexes
   /** The version of the policy set in force. */
   policyVersion: () => string
 }
@@ -49,6 +52,7 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
     if (asker.token || asker.principal.kind !== 'workload')
       throw new HallpassError('refused', 'Only a workload’s attestation mints.')
     checkAsk(ask, deps.issuer)
+    if (isBlocked(deps, asker)) throw blocked()
     const alg = algFor(deps.credentials, ask.audiences)
 
     for (let attempt = 1; attempt <= attemptsMost; attempt++) {
@@ -67,16 +71,16 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
         })
         const grant = decideMint(deps, deps.credentials, event, task, ask)
         key = deps.keyring.signer(alg)
-        credential = newCredential(deps, task, ask, grant, key)
+        credential = await newCredential(deps, task, ask, grant, key)
       } catch (error) {
         // A refusal that rests on memory is taken again on what is there now.
         if (recalled) continue
-        throw error
+        throw (await isBlockedNow(deps, asker, error)) ? blocked() : error
       }
       event.jti = credential.jti
 
       const reserved = await deps.reserve({
-        task: { id: task.id, rev: task.rev },
+        task: { id: task.id, rev: task.rev, ancestors: task.ancestors },
         credential,
         use: useOf(asker),
         decision: allowed(event),
@@ -95,6 +99,18 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
   })
 }
 
+const isBlocked = ({ blocks }: MintDeps, { principal: { id: principal, trust } }: Asker): boolean =>
+  blocks.find({ principal, trust }) !== null
+
+/** Another replica may have blocked the principal: then that is why its task is closed. */
+async function isBlockedNow(deps: MintDeps, asker: Asker, error: unknown): Promise<boolean> {
+  if (!(error instanceof HallpassError) || error.code !== 'task_closed') return false
+  await deps.blocks.reload()
+  return isBlocked(deps, asker)
+}
+
+const blocked = (): HallpassError => new HallpassError('blocked', 'The principal is blocked.')
+
 /** One token has one signature. Throws `invalid_target` where the audiences need different algorithms. */
 function algFor({ signingAlg, signingAlgFor }: Config['credentials'], audiences: string[]): SigningAlg {
   const algs = new Set(
@@ -109,13 +125,13 @@ function algFor({ signingAlg, signingAlgFor }: Config['credentials'], audiences:
   return alg
 }
 
-function newCredential(
-  { clock, credentials }: MintDeps,
+async function newCredential(
+  { clock, credentials, statusIndexes }: MintDeps,
   task: Task,
   { scopes, audiences }: Ask,
   grant: Grant,
   key: SigningKey,
-): NewCredential {
+): Promise<NewCredential> {
   const issuedAt = Math.floor(clock() / 1000)
   // Invariant 2.
   const expiresAt = Math.floor(
@@ -137,6 +153,8 @@ function newCredential(
     kid: key.kid,
     issuedAt: new Date(issuedAt * 1000),
     expiresAt: new Date(expiresAt * 1000),
+    pathVers: task.ancestors.length === 0 ? null : task.ancestors.map(({ ver }) => ver),
+    status: await statusIndexes.take(key.kid, new Date(expiresAt * 1000)),
   }
 }
 
@@ -151,7 +169,7 @@ async function sign(
   credential: NewCredential,
   key: SigningKey,
 ): Promise<Issued> {
-  const { jti, scope, audience } = credential
+  const { jti, scope, audience, status } = credential
   const iat = credential.issuedAt.getTime() / 1000
   const exp = credential.expiresAt.getTime() / 1000
   const accessToken = await signAccessToken(key, {
@@ -165,6 +183,8 @@ async function sign(
     scope,
     task_id: task.id,
     task_ver: task.ver,
+    ...(task.ancestors.length > 0 && { task_path: task.ancestors.map(({ id, ver }) => `${id}:${ver}`) }),
+    status: { status_list: { idx: status.idx, uri: statusListUri(issuer, status.list) } },
   })
   return { accessToken, jti, expiresIn: exp - iat, scope, taskId: task.id }
 }

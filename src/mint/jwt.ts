@@ -16,6 +16,10 @@ export interface AccessTokenClaims {
   scope: string
   task_id: string
   task_ver: number
+  /** `<id>:<ver>` of each task above, root first; absent at the root. */
+  task_path?: string[]
+  /** Its place in a Token Status List (draft-ietf-oauth-status-list, Referenced Token). */
+  status: { status_list: { idx: number; uri: string } }
 }
 
 const signInThread = promisify(signSync) as (

@@ -15,7 +15,7 @@ export interface IntrospectDeps extends TaskDeps {
 }
 
 /** What is told of a live token (RFC 7662 §2.2). */
-export interface ActiveToken extends AccessTokenClaims {
+export interface ActiveToken extends Omit<AccessTokenClaims, 'status'> {
   active: true
   token_type: 'Bearer'
 }
@@ -80,20 +80,30 @@ function mayIntrospect(
   })
 }
 
-function activeToken(claims: AccessTokenClaims): ActiveToken {
-  const { iss, sub, client_id, aud, iat, exp, jti, scope, task_id, task_ver } = claims
-  return {
-    active: true,
-    iss,
-    sub,
-    client_id,
-    aud,
-    iat,
-    exp,
-    jti,
-    scope,
-    task_id,
-    task_ver,
-    token_type: 'Bearer',
-  }
-}
+const activeToken = ({
+  iss,
+  sub,
+  client_id,
+  aud,
+  iat,
+  exp,
+  jti,
+  scope,
+  task_id,
+  task_ver,
+  task_path,
+}: AccessTokenClaims): ActiveToken => ({
+  active: true,
+  iss,
+  sub,
+  client_id,
+  aud,
+  iat,
+  exp,
+  jti,
+  scope,
+  task_id,
+  task_ver,
+  ...(task_path && { task_path }),
+  token_type: 'Bearer',
+})

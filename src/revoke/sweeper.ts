@@ -44,9 +44,9 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
     clockWatch.mustBeRight()
     let closed = 0
     for (let more = true; more; ) {
-      const count = await closeDue(db, new Date(clock()))
-      closed += count
-      more = count === closeMost
+      const round = await closeDue(db, new Date(clock()))
+      closed += round.closed
+      more = round.more
     }
     await keyring.reload()
     await keyring.maintain()
@@ -90,19 +90,19 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
   }
 }
 
-/** Closes what is due, with its decision rows and its place in the revocation record. Answers how many. */
-function closeDue(db: Database, now: Date): Promise<number> {
+/** Closes what is due, with its decision rows and its place in the revocation record. */
+function closeDue(db: Database, now: Date): Promise<{ closed: number; more: boolean }> {
   return db.transaction(async tx => {
-    if (!(await lockSweep(tx))) return 0
-    const tasks = await closeDueTasks(tx, now, closeMost)
-    if (tasks.length === 0) return 0
+    if (!(await lockSweep(tx))) return { closed: 0, more: false }
+    const { found, closed } = await closeDueTasks(tx, now, closeMost)
+    if (closed.length === 0) return { closed: 0, more: false }
     await writeDecisions(
       tx,
-      tasks.map(task => ownDecision(task, now)),
+      closed.map(task => ownDecision(task, now)),
     )
     await appendRevocations(
       tx,
-      tasks.map(({ id: taskId, state, ver, closeReason, deadline: until }) => ({
+      closed.map(({ id: taskId, state, ver, closeReason, deadline: until }) => ({
         at: now,
         taskId,
         state,
@@ -111,6 +111,6 @@ function closeDue(db: Database, now: Date): Promise<number> {
         until,
       })),
     )
-    return tasks.length
+    return { closed: closed.length, more: found === closeMost }
   })
 }

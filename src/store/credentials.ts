@@ -3,7 +3,7 @@ import type { Database, Transaction } from './database.ts'
 import type { DecisionRow } from './decision-row.ts'
 import { answered, isUnavailable } from './failure.ts'
 import type { Task } from './task-record.ts'
-import { taskOf } from './tasks.ts'
+import { type TaskRow, taskColumns, taskOf } from './tasks.ts'
 
 /** The row of a credential that was minted. The credential itself is nowhere. */
 export interface Credential {
@@ -17,6 +17,10 @@ export interface Credential {
   issuedAt: Date
   expiresAt: Date
   revokedAt: Date | null
+  /** `ver` of each ancestor of the task, root first, as it was minted; none at the root. */
+  pathVers: number[]
+  /** Its signing key was withdrawn: everything that it signed is dead. */
+  keyWithdrawn: boolean
 }
 
 interface Row {
@@ -30,14 +34,16 @@ interface Row {
   issued_at: Date
   expires_at: Date
   revoked_at: Date | null
+  path_vers: number[] | null
+  key_withdrawn: boolean
 }
 
 const withTask = {
   name: 'credential_with_task',
-  text: `SELECT c.jti, c.task_id, c.task_ver, c.type AS type, c.scope, c.audience, c.kid, c.issued_at, c.expires_at, c.revoked_at,
-      t.id, t.trust, t.kind, t.ref, t.templated, t.purpose, t.principal, t.subject, t.state, t.close_reason, t.context, t.bind, t.ver,
-      t.rev, t.opened_at, t.deadline, t.heartbeat_timeout, t.last_heartbeat_at, t.closed_at
-    FROM credentials c JOIN tasks t ON t.id = c.task_id WHERE c.jti = ANY ($1::uuid[])`,
+  text: `SELECT c.jti, c.task_id, c.task_ver, c.type, c.scope, c.audience, c.kid, c.issued_at, c.expires_at, c.revoked_at,
+      c.path_vers, k.withdrawn_at IS NOT NULL AS key_withdrawn, ${taskColumns}
+    FROM credentials c JOIN tasks t ON t.id = c.task_id LEFT JOIN signing_keys k ON k.kid = c.kid
+    WHERE c.jti = ANY ($1::uuid[])`,
 }
 const mintedForJti = {
   name: 'credential_minted_for',
@@ -57,7 +63,7 @@ export interface CredentialWithTask {
 export function credentialReader(db: Database): (jti: string) => Promise<CredentialWithTask | null> {
   return batched<string, CredentialWithTask | null>(
     async jtis => {
-      const rows = await db.query<Row & Parameters<typeof taskOf>[0]>(withTask, [[...new Set(jtis)]])
+      const rows = await db.query<Row & TaskRow>(withTask, [[...new Set(jtis)]])
       const found = new Map(rows.map(row => [row.jti, { credential: credentialOf(row), task: taskOf(row) }]))
       return jtis.map(jti => found.get(jti) ?? null)
     },
@@ -82,24 +88,29 @@ export async function listCredentials(
   limit: number,
 ): Promise<Credential[]> {
   let query = db.kysely
-    .selectFrom('credentials')
+    .selectFrom('credentials as c')
+    .leftJoin('signing_keys as k', 'k.kid', 'c.kid')
     .select([
-      'jti',
-      'task_id',
-      'task_ver',
-      'type',
-      'scope',
-      'audience',
-      'kid',
-      'issued_at',
-      'expires_at',
-      'revoked_at',
+      'c.jti',
+      'c.task_id',
+      'c.task_ver',
+      'c.type',
+      'c.scope',
+      'c.audience',
+      'c.kid',
+      'c.issued_at',
+      'c.expires_at',
+      'c.revoked_at',
+      'c.path_vers',
     ])
-    .where('task_id', '=', taskId)
-    .orderBy('jti', 'desc')
+    .select(eb => eb('k.withdrawn_at', 'is not', null).as('key_withdrawn'))
+    .where('c.task_id', '=', taskId)
+    .orderBy('c.jti', 'desc')
     .limit(limit)
-  if (before) query = query.where('jti', '<', before)
-  return (await answered(query.execute())).map(credentialOf)
+  if (before) query = query.where('c.jti', '<', before)
+  return (await answered(query.execute())).map(row =>
+    credentialOf({ ...row, key_withdrawn: Boolean(row.key_withdrawn) }),
+  )
 }
 
 /** Whether this call is the one that revoked it. */
@@ -119,5 +130,7 @@ function credentialOf(row: Row): Credential {
     issuedAt: row.issued_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
+    pathVers: row.path_vers ?? [],
+    keyWithdrawn: row.key_withdrawn,
   }
 }

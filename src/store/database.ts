@@ -9,8 +9,11 @@ export interface Database {
   kysely: Kysely<Tables>
   /** One statement, prepared under its name on each connection. Rows as they come. */
   query<Row extends pg.QueryResultRow>(statement: Statement, values: unknown[]): Promise<Row[]>
-  /** All or nothing. A connection lost in it is `unavailable`, whatever became of the commit. */
-  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
+  /**
+   * All or nothing. A connection lost in it is `unavailable`, whatever became of the commit. `patience`, in milliseconds, is how long
+   * each of its statements may take and wait, where that is longer than usual.
+   */
+  transaction<T>(work: (tx: Transaction) => Promise<T>, options?: { patience?: number }): Promise<T>
   close(): Promise<void>
 }
 
@@ -44,9 +47,10 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
     client: pg.Pool | pg.PoolClient,
     { name, text }: Statement,
     values: unknown[],
+    patience?: number,
   ): Promise<Row[]> {
     try {
-      return (await client.query<Row>({ name, text, values })).rows
+      return (await client.query<Row>({ name, text, values, ...clientTimeout(patience) })).rows
     } catch (error) {
       throw failureOf(error)
     }
@@ -56,12 +60,15 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
     kysely,
     query: (statement, values) => run(pool, statement, values),
 
-    async transaction(work) {
+    async transaction(work, { patience } = {}) {
       const client = await connect(pool)
       let broken: Error | undefined
       try {
         await client.query('BEGIN')
-        const result = await work({ query: (statement, values) => run(client, statement, values) })
+        if (patience !== undefined) await run(client, serverTimeouts, [String(patience)])
+        const result = await work({
+          query: (statement, values) => run(client, statement, values, patience),
+        })
         // A transaction that failed earlier answers COMMIT with ROLLBACK, not with an error.
         const { command } = await client.query('COMMIT')
         if (command !== 'COMMIT') throw new Error(`the commit was answered ${command}`)
@@ -88,6 +95,19 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
   }
 }
 
+/** Until the transaction ends. */
+const serverTimeouts = {
+  name: 'timeouts',
+  text: `SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true)`,
+}
+
+/** The client gives up a little later than the server. Milliseconds. */
+const giveUpAfter = 2_000
+
+/** What pg takes with a single query, and its types do not know. */
+const clientTimeout = (patience: number | undefined): { query_timeout?: number } =>
+  patience === undefined ? {} : { query_timeout: patience + giveUpAfter }
+
 interface PoolOptions extends Required<DatabaseOptions> {
   /** Milliseconds. */
   statementTimeout: number
@@ -99,7 +119,7 @@ function openPool({ url, log, connections, statementTimeout }: PoolOptions): pg.
     max: connections,
     connectionTimeoutMillis: 3_000,
     idleTimeoutMillis: 30_000,
-    query_timeout: statementTimeout + 2_000,
+    query_timeout: statementTimeout + giveUpAfter,
     statement_timeout: statementTimeout,
     lock_timeout: 5_000,
     idle_in_transaction_session_timeout: 10_000,

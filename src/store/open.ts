@@ -10,13 +10,25 @@ import { consumeUses, type Use } from './uses.ts'
 /** A task about to be opened. */
 export interface Opening {
   task: Task
+  /** The blocks that it was checked against (`block_gate`). */
+  generation: string
   /** Set where the attestation may be used once. */
   use: Use | null
   decision: DecisionRow
 }
 
-/** `taken`: the name is another task's, and nothing was written. `reused`: the attestation was used before. */
-export type Opened = 'opened' | 'taken' | 'reused'
+/**
+ * `taken`: the name is another task's, and nothing was written. `reused`: the attestation was used before. `stale`: the blocks or a task
+ * above it have changed since it was decided; read again and decide again.
+ */
+export type Opened = 'opened' | 'taken' | 'reused' | 'stale'
+
+const holdGate = { name: 'open_hold_gate', text: 'SELECT generation FROM block_gate FOR SHARE' }
+const holdRoot = { name: 'open_hold_root', text: 'SELECT id FROM tasks WHERE id = $1 FOR SHARE' }
+const readAbove = {
+  name: 'open_read_above',
+  text: 'SELECT id, state, rev, deadline, silent_at FROM tasks WHERE id = ANY ($1::uuid[])',
+}
 
 const claimNames = {
   name: 'open_claim_names',
@@ -26,31 +38,47 @@ const claimNames = {
     ON CONFLICT DO NOTHING RETURNING task_id AS id`,
 }
 const columns = `id, trust, kind, ref, name_key, templated, purpose, principal, subject, state, context, bind, ver, rev, opened_at,
-  deadline, heartbeat_timeout, silent_at`
+  deadline, heartbeat_timeout, silent_at, parent_id, root_id, path`
 const insertTasks = {
   name: 'open_insert_tasks',
   text: `INSERT INTO tasks (${columns})
     SELECT ${columns} FROM jsonb_to_recordset($1::jsonb) AS t (id uuid, trust text, kind text, ref text, name_key bytea,
       templated boolean, purpose text, principal text, subject text, state text, context jsonb, bind text[], ver integer,
-      rev integer, opened_at timestamptz, deadline timestamptz, heartbeat_timeout integer, silent_at timestamptz)
+      rev integer, opened_at timestamptz, deadline timestamptz, heartbeat_timeout integer, silent_at timestamptz,
+      parent_id uuid, root_id uuid, path uuid[])
     ORDER BY name_key
     ON CONFLICT DO NOTHING RETURNING id`,
 }
 
-/** Opens tasks: those that come while one transaction is being written share the next one, as reservations do. */
+/**
+ * Opens tasks: those that come while one transaction is being written share the next one, as reservations do. A child is opened on its
+ * own: it waits for whoever is changing its tree, and nobody waits with it.
+ */
 export function opener(db: Database): (opening: Opening) => Promise<Opened> {
-  return batched(openings => db.transaction(tx => open(tx, openings)), { most: 200, isShared: isUnavailable })
+  const together = batched<Opening, Opened>(openings => db.transaction(tx => open(tx, openings)), {
+    most: 200,
+    isShared: isUnavailable,
+  })
+  return opening =>
+    opening.task.parentId === null
+      ? together(opening)
+      : db.transaction(async tx => (await open(tx, [opening]))[0] ?? 'stale')
 }
 
 async function open(tx: Transaction, openings: Opening[]): Promise<Opened[]> {
+  const [gate] = await tx.query<{ generation: string }>(holdGate, [])
+  const stale = new Set<Opening>()
+  for (const opening of openings)
+    if (opening.generation !== gate?.generation || !(await aboveStands(tx, opening.task))) stale.add(opening)
+
   // First: an attestation that was used before must leave nothing behind.
-  const using = openings.filter(opening => opening.use)
+  const using = openings.filter(opening => opening.use && !stale.has(opening))
   const mine = await consumeUses(
     tx,
     using.map(opening => opening.use as Use),
   )
   const reused = new Set(using.filter((_, i) => !mine[i]))
-  const fit = openings.filter(opening => !reused.has(opening))
+  const fit = openings.filter(opening => !reused.has(opening) && !stale.has(opening))
 
   const claimed = await idsOf(
     tx,
@@ -69,8 +97,37 @@ async function open(tx: Transaction, openings: Opening[]): Promise<Opened[]> {
       written.map(({ decision }) => decision),
     )
   return openings.map(opening => {
+    if (stale.has(opening)) return 'stale'
     if (reused.has(opening)) return 'reused'
     return opened.has(opening.task.id) ? 'opened' : 'taken'
+  })
+}
+
+/**
+ * Holds the tree that a child is to be part of against ending, and checks that the tasks above it are as they were when it was decided.
+ * The lock is a statement of its own: whatever ends the tree waits for the child, or the child sees its end.
+ */
+async function aboveStands(tx: Transaction, { ancestors, openedAt, deadline }: Task): Promise<boolean> {
+  const [root] = ancestors
+  if (!root) return true
+  await tx.query(holdRoot, [root.id])
+  const rows = await tx.query<{
+    id: string
+    state: string
+    rev: number
+    deadline: Date
+    silent_at: Date | null
+  }>(readAbove, [ancestors.map(({ id }) => id)])
+  return ancestors.every(({ id, rev }) => {
+    const row = rows.find(found => found.id === id)
+    return (
+      row !== undefined &&
+      row.state === 'open' &&
+      row.rev === rev &&
+      row.deadline > openedAt &&
+      row.deadline >= deadline &&
+      (row.silent_at === null || row.silent_at > openedAt)
+    )
   })
 }
 
@@ -105,4 +162,7 @@ const taskJson = (task: Task): Record<string, unknown> => ({
   deadline: task.deadline,
   heartbeat_timeout: task.heartbeatTimeout,
   silent_at: silentAt(task),
+  parent_id: task.parentId,
+  root_id: task.rootId,
+  path: task.ancestors.map(({ id }) => id),
 })

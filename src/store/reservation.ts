@@ -3,7 +3,8 @@ import type { Use } from './uses.ts'
 
 /** A credential about to be signed, with all that it rests on. */
 export interface Reservation {
-  task: { id: string; rev: number }
+  /** The task and its ancestors, as they were decided on. */
+  task: { id: string; rev: number; ancestors: { id: string; rev: number }[] }
   credential: NewCredential
   /** Set where the attestation may be used once. */
   use: Use | null
@@ -23,6 +24,15 @@ export interface NewCredential {
   kid: string
   issuedAt: Date
   expiresAt: Date
+  /** `ver` of each ancestor of the task, root first; null where it has none. */
+  pathVers: number[] | null
+  status: StatusEntry
+}
+
+/** A credential's place in a Token Status List: no other credential ever has it. */
+export interface StatusEntry {
+  list: string
+  idx: number
 }
 
 /**
@@ -31,11 +41,14 @@ export interface NewCredential {
  */
 export type Reserved = 'reserved' | 'stale' | 'reused'
 
+/** The task and those above it. */
+export const pathOf = ({ task }: Reservation): string[] => [task.id, ...task.ancestors.map(({ id }) => id)]
+
 /** The columns of a credential as JSON gives them to `jsonb_to_recordset`, and their names. */
 export const credentialColumns = `jti uuid, task_id uuid, task_ver integer, type text, scope text, audience text[], kid text,
-  decision_id uuid, issued_at timestamptz, expires_at timestamptz`
-export const credentialNames =
-  'jti, task_id, task_ver, type, scope, audience, kid, decision_id, issued_at, expires_at'
+  decision_id uuid, issued_at timestamptz, expires_at timestamptz, path_vers integer[], status_list uuid, status_idx integer`
+export const credentialNames = `jti, task_id, task_ver, type, scope, audience, kid, decision_id, issued_at, expires_at, path_vers,
+  status_list, status_idx`
 
 export function credentialJson({ credential, decision }: Reservation): Record<string, unknown> {
   return {
@@ -49,5 +62,8 @@ export function credentialJson({ credential, decision }: Reservation): Record<st
     decision_id: decision.id,
     issued_at: credential.issuedAt,
     expires_at: credential.expiresAt,
+    path_vers: credential.pathVers,
+    status_list: credential.status.list,
+    status_idx: credential.status.idx,
   }
 }

@@ -4,32 +4,41 @@ import {
   credentialColumns,
   credentialJson,
   credentialNames,
+  pathOf,
   type Reservation,
   type Reserved,
 } from './reservation.ts'
 import { consumeUses, type Use } from './uses.ts'
 
-interface Held {
+interface HeldTask {
   id: string
   state: string
   rev: number
   deadline: Date
   silent_at: Date | null
-  /** Keys that may not sign past a day: kid → milliseconds since the epoch; null: no such day. */
-  keys: Record<string, number | null> | null
 }
 
-const held = `t.id, t.state, t.rev, t.deadline, t.silent_at, (SELECT jsonb_object_agg(k.kid, extract(epoch FROM k.last_day) * 1000)
-    FROM signing_keys k WHERE k.kid = ANY ($2)) AS keys`
-/** Passes over tasks that are being changed at this moment. */
-export const holdFree = {
-  name: 'reserve_hold_free',
-  text: `SELECT ${held} FROM tasks t WHERE t.id = ANY ($1::uuid[]) ORDER BY t.id FOR SHARE OF t SKIP LOCKED`,
+interface HeldKey {
+  kid: string
+  last_day: Date | null
+  withdrawn_at: Date | null
 }
-/** Waits for them. */
+
+const roots = `SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR SHARE`
+const keys = `SELECT kid, last_day, withdrawn_at FROM signing_keys WHERE kid = ANY ($1::text[]) ORDER BY kid FOR SHARE`
+/** Passes over what is being changed at this moment. */
+export const holdFree = {
+  roots: { name: 'reserve_roots_free', text: `${roots} SKIP LOCKED` },
+  keys: { name: 'reserve_keys_free', text: `${keys} SKIP LOCKED` },
+}
+/** Waits for it. */
 export const holdWaiting = {
-  name: 'reserve_hold_waiting',
-  text: `SELECT ${held} FROM tasks t WHERE t.id = ANY ($1::uuid[]) ORDER BY t.id FOR SHARE OF t`,
+  roots: { name: 'reserve_roots_waiting', text: roots },
+  keys: { name: 'reserve_keys_waiting', text: keys },
+}
+const readTasks = {
+  name: 'reserve_read_tasks',
+  text: 'SELECT id, state, rev, deadline, silent_at FROM tasks WHERE id = ANY ($1::uuid[]) AND root_id = ANY ($2::uuid[])',
 }
 const write = {
   name: 'reserve_write',
@@ -40,23 +49,27 @@ const write = {
 }
 
 /**
- * Reserves in steps: holds the tasks, checks what was decided against them, consumes what may be used once, writes. For attestations
- * that may be used once, and for tasks that have to be waited for. `busy`: the task is being changed, or is not there.
+ * Reserves in steps: holds the trees and the keys, checks what was decided against them, consumes what may be used once, writes. For
+ * attestations that may be used once, and for what has to be waited for. The locks are statements of their own: what is read after them
+ * is what they hold. `busy`: the tree or the key is being changed, or is not there.
  */
 export async function reserveHeld(
   tx: Transaction,
   items: Reservation[],
   hold: typeof holdFree,
 ): Promise<(Reserved | 'busy')[]> {
-  const rows = await tx.query<Held>(hold, [
-    [...new Set(items.map(item => item.task.id))],
-    [...new Set(items.map(item => item.credential.kid))],
-  ])
+  const rootIds = (await tx.query<{ id: string }>(hold.roots, [[...new Set(items.map(rootOf))]])).map(
+    ({ id }) => id,
+  )
+  const heldKeys = await tx.query<HeldKey>(hold.keys, [[...new Set(items.map(item => item.credential.kid))]])
+  const rows = await tx.query<HeldTask>(readTasks, [[...new Set(items.flatMap(pathOf))], rootIds])
   const tasks = new Map(rows.map(row => [row.id, row]))
+  const keysByKid = new Map(heldKeys.map(key => [key.kid, key]))
   const answers = items.map((item): Reserved | 'busy' => {
-    const task = tasks.get(item.task.id)
-    if (!task) return 'busy'
-    return stands(item, task) ? 'reserved' : 'stale'
+    const path = pathOf(item).map(id => tasks.get(id))
+    const key = keysByKid.get(item.credential.kid)
+    if (!key || !path.every(task => task !== undefined)) return 'busy'
+    return stands(item, path, key) ? 'reserved' : 'stale'
   })
 
   const using = items.filter((item, i) => answers[i] === 'reserved' && item.use)
@@ -78,17 +91,26 @@ export async function reserveHeld(
   return answers
 }
 
-/** What `reserveAtOnce` checks in SQL. */
-function stands({ task, credential, now, policyStands }: Reservation, row: Held): boolean {
-  const lastDay = row.keys?.[credential.kid]
+const rootOf = ({ task }: Reservation): string => task.ancestors[0]?.id ?? task.id
+
+/** What `reserveAtOnce` checks in SQL; `path` is the task and those above it. */
+function stands(
+  { task, credential, now, policyStands }: Reservation,
+  path: HeldTask[],
+  { last_day, withdrawn_at }: HeldKey,
+): boolean {
+  const decidedOn = [task, ...task.ancestors]
   return (
-    row.state === 'open' &&
-    row.rev === task.rev &&
-    row.deadline > now &&
-    (row.silent_at === null || row.silent_at > now) &&
-    credential.expiresAt <= row.deadline &&
+    path.every(
+      (row, i) =>
+        row.state === 'open' &&
+        row.rev === decidedOn[i]?.rev &&
+        row.deadline > now &&
+        (row.silent_at === null || row.silent_at > now) &&
+        credential.expiresAt <= row.deadline,
+    ) &&
     policyStands() &&
-    lastDay !== undefined &&
-    (lastDay === null || credential.expiresAt.getTime() <= lastDay)
+    withdrawn_at === null &&
+    (last_day === null || credential.expiresAt <= last_day)
   )
 }

@@ -6,9 +6,9 @@ import { reserveAtOnce } from './reserve-at-once.ts'
 import { holdFree, holdWaiting, reserveHeld } from './reserve-held.ts'
 
 /**
- * Writes reservations (architecture, Issue (5)): in one transaction the tasks are held against ending, everything that was decided
+ * Writes reservations (architecture, Issue (5)): in one transaction the trees are held against ending, everything that was decided
  * is checked to stand, and credential, decision and use are written. Reservations that arrive while one is being written
- * go into the next together. A task that is being changed at that moment holds up its own reservations only.
+ * go into the next together. A tree that is being changed at that moment holds up its own reservations only.
  */
 export function reserver(db: Database): (reservation: Reservation) => Promise<Reserved> {
   const held = (items: Reservation[], hold: typeof holdFree) =>

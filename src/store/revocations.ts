@@ -1,24 +1,36 @@
 import type { Transaction } from './database.ts'
 import type { TaskState } from './task-record.ts'
 
-/** One end or change: of a task, or of a single credential. However many credentials it kills, it is one row. */
+/**
+ * One end or change: of a task and its whole tree, of a single credential, or of a signing key. However many credentials it kills, it
+ * is one row. `until` is the latest that anything it kills may live; what the longest lifetime allows is less, and is found in SQL.
+ */
 export type Revocation = { at: Date; reason: string; until: Date } & (
   | { taskId: string; state: TaskState; ver: number }
   | { jti: string }
+  | { kid: string }
 )
+
+/** Where replicas listen to be woken: the record has grown. A hint, no more (LISTEN, NOTIFY). */
+export const recordChannel = 'hallpass_revocations'
 
 const append = {
   name: 'revocations_append',
   text: `WITH rows AS (
       SELECT * FROM ROWS FROM (
-        jsonb_to_recordset($1::jsonb) AS (at timestamptz, task_id uuid, state text, ver integer, jti uuid, reason text,
+        jsonb_to_recordset($1::jsonb) AS (at timestamptz, task_id uuid, state text, ver integer, jti uuid, kid text, reason text,
           until timestamptz)
-      ) WITH ORDINALITY AS r (at, task_id, state, ver, jti, reason, until, n)
+      ) WITH ORDINALITY AS r (at, task_id, state, ver, jti, kid, reason, until, n)
+    ), longest AS (
+      SELECT max(ttl_max) * interval '1 millisecond' + interval '1 minute' AS life FROM signing_keys
     ), counter AS (
       UPDATE revocation_counter SET seq = seq + (SELECT count(*) FROM rows) RETURNING seq
+    ), woken AS (
+      SELECT pg_notify('${recordChannel}', seq::text) FROM counter
     )
-    INSERT INTO revocations (seq, at, task_id, state, ver, jti, reason, until)
-    SELECT counter.seq - (SELECT count(*) FROM rows) + n, at, task_id, state, ver, jti, reason, until FROM rows, counter`,
+    INSERT INTO revocations (seq, at, task_id, state, ver, jti, kid, reason, until)
+    SELECT counter.seq - (SELECT count(*) FROM rows) + n, at, task_id, state, ver, jti, kid, reason, least(until, at + life)
+    FROM rows, longest, counter, woken`,
 }
 
 /**
@@ -33,6 +45,7 @@ export async function appendRevocations(tx: Transaction, revocations: Revocation
 function json(revocation: Revocation): Record<string, unknown> {
   const { at, reason, until } = revocation
   if ('jti' in revocation) return { at, reason, until, jti: revocation.jti }
+  if ('kid' in revocation) return { at, reason, until, kid: revocation.kid }
   const { taskId: task_id, state, ver } = revocation
   return { at, reason, until, task_id, state, ver }
 }

@@ -1,21 +1,28 @@
 import { firstIdAt } from '../ids.ts'
 import type { Database, Transaction } from './database.ts'
 import type { Task } from './task-record.ts'
-import { taskOf } from './tasks.ts'
+import { type TaskRow, taskColumns, taskOf } from './tasks.ts'
+import { closeDescendants, lockFreeTrees } from './tree.ts'
 
 /** Any constants will do, as long as they stay the same. */
 const sweeperLock = 7_255_842
 
 const lock = { name: 'sweep_lock', text: 'SELECT pg_try_advisory_xact_lock($1) AS mine' }
+const due = {
+  name: 'sweep_due',
+  text: `SELECT id, root_id FROM tasks WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1) ORDER BY deadline LIMIT $2`,
+}
 const closeDue = {
   name: 'sweep_close_due',
-  text: `UPDATE tasks SET state = 'closed', close_reason = CASE WHEN deadline <= $1 THEN 'expired' ELSE 'silent' END,
-      closed_at = $1, silent_at = NULL, rev = rev + 1
-    WHERE id IN (
-      SELECT id FROM tasks WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
-      ORDER BY deadline LIMIT $2 FOR UPDATE SKIP LOCKED
+  // Those that are still due now that their trees are held, and of each branch the topmost: the others close with it.
+  text: `WITH due AS MATERIALIZED (
+      SELECT id, path FROM tasks
+      WHERE id = ANY ($2::uuid[]) AND root_id = ANY ($3::uuid[]) AND state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
     )
-    RETURNING *`,
+    UPDATE tasks AS t SET state = 'closed', close_reason = CASE WHEN t.deadline <= $1 THEN 'expired' ELSE 'silent' END,
+      closed_at = $1, silent_at = NULL, rev = t.rev + 1
+    FROM due WHERE t.id = due.id AND NOT due.path && ARRAY (SELECT id FROM due)
+    RETURNING ${taskColumns}`,
 }
 
 /** Whether this transaction is the one that sweeps: the lock is the transaction's, and goes with it. */
@@ -24,9 +31,21 @@ export async function lockSweep(tx: Transaction): Promise<boolean> {
   return row?.mine === true
 }
 
-/** Closes tasks past their deadline or silent past their heartbeat. */
-export async function closeDueTasks(tx: Transaction, now: Date, most: number): Promise<Task[]> {
-  return (await tx.query<Parameters<typeof taskOf>[0]>(closeDue, [now, most])).map(taskOf)
+/**
+ * Closes tasks past their deadline or silent past their heartbeat, and everything below them. Answers those that were due themselves,
+ * the topmost of each branch. Passes over trees that are being changed at this moment.
+ */
+export async function closeDueTasks(
+  tx: Transaction,
+  now: Date,
+  most: number,
+): Promise<{ found: number; closed: Task[] }> {
+  const found = await tx.query<{ id: string; root_id: string }>(due, [now, most])
+  if (found.length === 0) return { found: 0, closed: [] }
+  const held = await lockFreeTrees(tx, [...new Set(found.map(row => row.root_id))])
+  const closed = (await tx.query<TaskRow>(closeDue, [now, found.map(row => row.id), held])).map(taskOf)
+  await closeDescendants(tx, closed, now)
+  return { found: found.length, closed }
 }
 
 export interface Cutoffs {

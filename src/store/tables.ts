@@ -28,8 +28,11 @@ export interface Tables {
     last_heartbeat_at: Date | null
     silent_at: Date | null
     closed_at: Date | null
+    parent_id: string | null
+    root_id: string
+    path: string[]
   }
-  task_names: { name_key: Buffer; task_id: string }
+  task_names: { name_key: Buffer; task_id: string | null; ended_at: Date | null }
   credentials: {
     jti: string
     task_id: string
@@ -42,7 +45,11 @@ export interface Tables {
     issued_at: Date
     expires_at: Date
     revoked_at: Date | null
+    path_vers: number[] | null
+    status_list: string | null
+    status_idx: number | null
   }
+  status_lists: { id: string; kid: string; size: number; opened_at: Date; ends_at: Date }
   attestation_uses: { use_key: Buffer; request_id: string; acceptable_until: Date }
   decisions: {
     id: string
@@ -75,7 +82,19 @@ export interface Tables {
     ttl_max: string
     private_key: Buffer
     wrapped_by: string
+    withdrawn_at: Date | null
   }
+  blocks: {
+    id: string
+    principal: string | null
+    trust: string | null
+    everything: boolean
+    reason: string | null
+    created_at: Date
+    created_by: string
+    until: Date | null
+  }
+  block_gate: { one: boolean; generation: string }
   revocations: {
     seq: string
     at: Date
@@ -83,8 +102,9 @@ export interface Tables {
     state: TaskState | null
     ver: number | null
     jti: string | null
+    kid: string | null
     reason: string
     until: Date
   }
-  revocation_counter: { one: boolean; seq: string }
+  revocation_counter: { one: boolean; seq: string; epoch: string }
 }

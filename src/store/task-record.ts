@@ -4,7 +4,7 @@ export type TaskState = 'open' | 'suspended' | 'closed'
 export const outcomes = ['completed', 'failed', 'cancelled'] as const
 export const operatorOutcomes = [...outcomes, 'revoked', 'risk'] as const
 export type Outcome = (typeof operatorOutcomes)[number]
-export type CloseReason = Outcome | 'expired' | 'silent'
+export type CloseReason = Outcome | 'expired' | 'silent' | 'parent_closed'
 
 /** The task record (contract §5). Times are Dates in UTC. */
 export interface Task {
@@ -33,4 +33,22 @@ export interface Task {
   heartbeatTimeout: number | null
   lastHeartbeatAt: Date | null
   closedAt: Date | null
+  /** The task that it was delegated from, which it ends with; null at the root of a tree. */
+  parentId: string | null
+  /** The top of its tree; its own ID where it has no parent. */
+  rootId: string
+  /** As they are now, root first; none at the root. */
+  ancestors: Ancestor[]
+}
+
+/** What a task's access rests on, of those above it. */
+export interface Ancestor {
+  id: string
+  state: TaskState
+  ver: number
+  rev: number
+  /** Milliseconds since the epoch. */
+  deadline: number
+  /** When silence ends it, in milliseconds since the epoch; null while it cannot. */
+  silentAt: number | null
 }

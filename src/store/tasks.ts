@@ -6,20 +6,40 @@ import { answered, isUnavailable } from './failure.ts'
 import type { Tables } from './tables.ts'
 import type { Task, TaskState } from './task-record.ts'
 
-type Row = Selectable<Tables['tasks']>
+/** A row of `taskColumns`. */
+export type TaskRow = Omit<Selectable<Tables['tasks']>, 'name_key' | 'silent_at' | 'path'> & {
+  ancestors: AncestorRow[] | null
+}
 
-const columns = `id, trust, kind, ref, templated, purpose, principal, subject, state, close_reason, context, bind, ver, rev,
-  opened_at, deadline, heartbeat_timeout, last_heartbeat_at, closed_at`
+interface AncestorRow {
+  id: string
+  state: TaskState
+  ver: number
+  rev: number
+  deadline: number
+  silent_at: number | null
+}
 
-const byId = { name: 'task_by_id', text: `SELECT ${columns} FROM tasks WHERE id = $1` }
-const lockById = { name: 'task_lock', text: `SELECT ${columns} FROM tasks WHERE id = $1 FOR UPDATE` }
+/** The ancestors of the task `t`, root first; null at the root. */
+const ancestors = `CASE WHEN t.parent_id IS NOT NULL THEN (
+    SELECT jsonb_agg(jsonb_build_object('id', a.id, 'state', a.state, 'ver', a.ver, 'rev', a.rev,
+      'deadline', extract(epoch FROM a.deadline) * 1000, 'silent_at', extract(epoch FROM a.silent_at) * 1000) ORDER BY cardinality(a.path))
+    FROM tasks a WHERE a.id = ANY (t.path)
+  ) END`
+
+/** Everything of a task, as columns of the table `t`. */
+export const taskColumns = `t.id, t.trust, t.kind, t.ref, t.templated, t.purpose, t.principal, t.subject, t.state, t.close_reason,
+  t.context, t.bind, t.ver, t.rev, t.opened_at, t.deadline, t.heartbeat_timeout, t.last_heartbeat_at, t.closed_at, t.parent_id,
+  t.root_id, ${ancestors} AS ancestors`
+
+const byId = { name: 'task_by_id', text: `SELECT ${taskColumns} FROM tasks t WHERE t.id = $1` }
 const byName = {
   name: 'task_by_name',
-  text: `SELECT ${columns} FROM tasks WHERE name_key = $1 AND NOT templated AND state <> 'closed'`,
+  text: `SELECT ${taskColumns} FROM tasks t WHERE t.name_key = $1 AND NOT t.templated AND t.state <> 'closed'`,
 }
 const byTemplatedNames = {
   name: 'tasks_by_templated_names',
-  text: `SELECT encode(n.name_key, 'hex') AS key, t.*
+  text: `SELECT encode(n.name_key, 'hex') AS key, ${taskColumns}
     FROM task_names n LEFT JOIN tasks t ON t.id = n.task_id WHERE n.name_key = ANY ($1::bytea[])`,
 }
 const update = {
@@ -38,7 +58,7 @@ export interface TaskName {
 }
 
 export async function findTask(db: Database, id: string): Promise<Task | null> {
-  const [row] = await db.query<Row>(byId, [id])
+  const [row] = await db.query<TaskRow>(byId, [id])
   return row ? taskOf(row) : null
 }
 
@@ -50,7 +70,7 @@ export function nameReader(db: Database): ByName {
   const readTemplated = batched<string, Task | 'ended' | null>(
     async keys => {
       const buffers = [...new Set(keys)].map(key => Buffer.from(key, 'hex'))
-      const rows = await db.query<Row & { key: string }>(byTemplatedNames, [buffers])
+      const rows = await db.query<TaskRow & { key: string }>(byTemplatedNames, [buffers])
       const found = new Map(rows.map(row => [row.key, row.id === null ? ('ended' as const) : taskOf(row)]))
       return keys.map(key => found.get(key) ?? null)
     },
@@ -59,15 +79,9 @@ export function nameReader(db: Database): ByName {
   return async name => {
     const key = nameKey(name)
     if (name.templated) return readTemplated(key.toString('hex'))
-    const [row] = await db.query<Row>(byName, [key])
+    const [row] = await db.query<TaskRow>(byName, [key])
     return row ? taskOf(row) : null
   }
-}
-
-/** Reads the task and holds it against every other change, and against reservations, until the transaction ends. */
-export async function lockTask(tx: Transaction, id: string): Promise<Task | null> {
-  const [row] = await tx.query<Row>(lockById, [id])
-  return row ? taskOf(row) : null
 }
 
 /** Writes what of a task can change. */
@@ -91,6 +105,7 @@ export interface TaskFilter {
   kind?: string | undefined
   ref?: string | undefined
   principal?: string | undefined
+  parent?: string | undefined
 }
 
 /** Newest first; `before` is the ID of the last task of the page before. */
@@ -100,13 +115,20 @@ export async function listTasks(
   before: string | null,
   limit: number,
 ): Promise<Task[]> {
-  let query = db.kysely.selectFrom('tasks').selectAll().orderBy('id', 'desc').limit(limit)
-  if (before) query = query.where('id', '<', before)
-  if (filter.state) query = query.where('state', '=', filter.state)
-  if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind)
-  for (const column of ['ref', 'principal'] as const) {
-    const value = filter[column]
+  let query = db.kysely
+    .selectFrom('tasks as t')
+    .selectAll('t')
+    .select(sql<TaskRow['ancestors']>`${sql.raw(ancestors)}`.as('ancestors'))
+    .orderBy('t.id', 'desc')
+    .limit(limit)
+  if (before) query = query.where('t.id', '<', before)
+  if (filter.state) query = query.where('t.state', '=', filter.state)
+  if (filter.kind !== undefined) query = query.where('t.kind', '=', filter.kind)
+  if (filter.parent !== undefined) query = query.where('t.parent_id', '=', filter.parent)
+  for (const name of ['ref', 'principal'] as const) {
+    const value = filter[name]
     if (value === undefined) continue
+    const column = `t.${name}` as const
     // The index is on a hash: refs and principals can be longer than an index row.
     query = query
       .where(sql<boolean>`hashtextextended(${sql.ref(column)}, 0) = hashtextextended(${value}, 0)`)
@@ -115,9 +137,10 @@ export async function listTasks(
   return (await answered(query.execute())).map(taskOf)
 }
 
-/** When silence ends the task; null while it cannot. A suspended task is not expected to beat. */
+/** When silence ends the task; null while it cannot. A suspended task is not expected to beat, nor is one below it. */
 export function silentAt(task: Task): Date | null {
   if (task.state !== 'open' || task.heartbeatTimeout === null) return null
+  if (task.ancestors.some(({ state }) => state !== 'open')) return null
   return new Date((task.lastHeartbeatAt ?? task.openedAt).getTime() + task.heartbeatTimeout * 1000)
 }
 
@@ -127,7 +150,7 @@ export function nameKey({ trust, principal, ref, templated }: TaskName): Buffer 
     .digest()
 }
 
-export function taskOf(row: Omit<Row, 'name_key' | 'silent_at'>): Task {
+export function taskOf(row: TaskRow): Task {
   return {
     id: row.id,
     trust: row.trust,
@@ -148,5 +171,15 @@ export function taskOf(row: Omit<Row, 'name_key' | 'silent_at'>): Task {
     heartbeatTimeout: row.heartbeat_timeout,
     lastHeartbeatAt: row.last_heartbeat_at,
     closedAt: row.closed_at,
+    parentId: row.parent_id,
+    rootId: row.root_id,
+    ancestors: (row.ancestors ?? []).map(({ id, state, ver, rev, deadline, silent_at }) => ({
+      id,
+      state,
+      ver,
+      rev,
+      deadline,
+      silentAt: silent_at,
+    })),
   }
 }

@@ -5,9 +5,10 @@ import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { Task } from '../store/task-record.ts'
-import { lockTask, updateTask } from '../store/tasks.ts'
+import { lockTree } from '../store/tree.ts'
 import { authorize } from './authorize.ts'
 import type { TaskDeps } from './deps.ts'
+import { writeChange } from './end.ts'
 
 export interface Change {
   action: TaskAction
@@ -17,8 +18,8 @@ export interface Change {
 }
 
 /**
- * The story of every change and end of a task, in one transaction: hold the task against reservations, decide on it as it is now,
- * write it, log it, and append to the revocation record what the change killed or revived.
+ * The story of every change and end of a task, in one transaction: hold its tree against reservations, decide on it as it is now,
+ * write it and what it means for the tree, log it, and append to the revocation record what the change killed or revived.
  */
 export async function changeTask(
   deps: TaskDeps,
@@ -29,16 +30,12 @@ export async function changeTask(
   const event = newEvent(asker, change.action, deps.clock(), change.asked)
   return refusalsLogged(event, deps.writeDecision, () =>
     deps.db.transaction(async tx => {
-      const task = await lockTask(tx, taskId)
+      const task = await lockTree(tx, taskId)
       authorize(deps, event, task, change.action)
       const changed = change.apply(task, event.at)
-      if (changed !== task) await updateTask(tx, changed)
+      const revocations = changed === task ? [] : await writeChange(tx, task, changed, event.at)
       await writeDecisions(tx, [allowed(event)])
-      if (changed.state !== task.state || changed.ver !== task.ver) {
-        const { state, ver, deadline: until } = changed
-        const reason = changed.closeReason ?? (changed.ver === task.ver ? changed.state : 'context_changed')
-        await appendRevocations(tx, [{ at: event.at, taskId, state, ver, reason, until }])
-      }
+      await appendRevocations(tx, revocations)
       return changed
     }),
   )

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config.ts'
 import type { Ask, Decision } from '../decide/decision.ts'
+import type { BlockList } from '../store/blocks.ts'
 import type { Database } from '../store/database.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
 import type { Opened, Opening } from '../store/open.ts'
@@ -17,6 +18,8 @@ export interface TaskDeps {
   findByName: ByName
   /** Opens a task; its name is claimed and its decision written in the same transaction. */
   open: (opening: Opening) => Promise<Opened>
+  /** Who gets nothing new. */
+  blocks: BlockList
   tasks: Config['tasks']
   trust: Config['trust']
 }

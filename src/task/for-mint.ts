@@ -38,6 +38,8 @@ export async function taskForMint(
   if (task.state === 'closed' || isDue(task, deps.clock()))
     throw new HallpassError('task_closed', 'The task is closed.')
   if (task.state === 'suspended') throw new HallpassError('task_suspended', 'The task is suspended.')
+  if (task.ancestors.some(({ state }) => state !== 'open'))
+    throw new HallpassError('task_suspended', 'A task above it is suspended.')
   if (wanted.taskVer !== null && wanted.taskVer !== task.ver)
     throw new HallpassError('task_changed', 'The task’s context has changed since that task_ver.')
   if (job) mustAgree(job, task)
@@ -64,6 +66,7 @@ async function taskOfJob(
     purpose: null,
     deadline: null,
     heartbeatTimeout: null,
+    parentId: null,
     ...job,
     trust,
     principal,

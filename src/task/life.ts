@@ -3,8 +3,8 @@ import type { Asker } from '../observe/asker.ts'
 import type { Outcome, Task } from '../store/task-record.ts'
 import { outcomes } from '../store/task-record.ts'
 import { changeTask, mustLive } from './change.ts'
-import { closed } from './closed.ts'
 import type { TaskDeps } from './deps.ts'
+import { closed } from './end.ts'
 
 /** An operator's or a workload's own words on why, for the log. */
 export interface Reason {
@@ -44,7 +44,10 @@ export function suspendTask(deps: TaskDeps, asker: Asker, id: string, { reason }
   })
 }
 
-/** Credentials of before that have not expired live again. The silence of the suspension does not count. */
+/**
+ * Credentials of before that have not expired live again, except below a task that is suspended itself. The silence of the suspension
+ * does not count.
+ */
 export function resumeTask(deps: TaskDeps, asker: Asker, id: string, { reason }: Reason): Promise<Task> {
   return changeTask(deps, asker, id, {
     action: 'resume',
@@ -86,6 +89,8 @@ export function extendTask(
       if (deadline < task.deadline) throw deadlineFault('is earlier than the present one')
       if (deadline.getTime() > task.openedAt.getTime() + deps.tasks.deadlineMax)
         throw deadlineFault('is later than deadline_max after the task was opened')
+      if (deadline.getTime() > (task.ancestors.at(-1)?.deadline ?? Number.POSITIVE_INFINITY))
+        throw deadlineFault('is later than the parent’s')
       return { ...task, deadline, rev: task.rev + 1 }
     },
   })

@@ -17,6 +17,7 @@ export interface OpenBody {
   deadline?: Date | undefined
   /** Seconds. */
   heartbeatTimeout?: number | undefined
+  parentId?: string | undefined
   /** The workload that the task is for: operators only. */
   principal?: string | undefined
 }
@@ -58,6 +59,7 @@ export function openRequest(deps: TaskDeps, asker: Asker, body: OpenBody): OpenR
     bind: [...new Set([...(template?.bind ?? []), ...(body.bind ?? [])])],
     deadline,
     heartbeatTimeout: body.heartbeatTimeout ?? null,
+    parentId: body.parentId ?? null,
   }
 }
 

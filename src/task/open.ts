@@ -6,6 +6,8 @@ import type { Task } from '../store/task-record.ts'
 import { authorize, circumstances } from './authorize.ts'
 import type { TaskDeps } from './deps.ts'
 import { closeIfDue, isDue } from './due.ts'
+import { deadlineFault } from './life.ts'
+import { ancestorOf, mayOpenChild, mustBearChild, readParent } from './open-child.ts'
 import { viewOf } from './view.ts'
 
 /** A task as it is to be opened. */
@@ -22,11 +24,17 @@ export interface OpenRequest {
   deadline: Date | null
   /** Seconds. */
   heartbeatTimeout: number | null
+  /** The task that it is to end with; null for one that stands alone. */
+  parentId: string | null
 }
+
+/** How often it is decided again because what it rested on changed meanwhile. */
+const attemptsMost = 8
 
 /**
  * Opens a task, or answers the one that is open under that name already. Throws `task_closed` where the name stood for a job that is
- * over, `task_unknown` where it is another principal's, `refused` where policy does not allow it.
+ * over, `task_unknown` where it is another principal's, `refused` where policy does not allow it, `blocked` where its principal gets
+ * nothing new; with a parent also `not_found`, `task_closed`, `task_suspended` and `invalid` of the parent.
  */
 export async function openTask(
   deps: TaskDeps,
@@ -34,7 +42,7 @@ export async function openTask(
   request: OpenRequest,
   { isNew = false } = {},
 ): Promise<{ task: Task; created: boolean }> {
-  const event = newEvent(asker, 'open', deps.clock(), {
+  const event = newEvent(asker, request.parentId === null ? 'open' : 'open_child', deps.clock(), {
     kind: request.kind,
     ref: request.ref,
     purpose: request.purpose,
@@ -42,25 +50,39 @@ export async function openTask(
     bind: request.bind,
     deadline: request.deadline,
     heartbeat_timeout: request.heartbeatTimeout,
+    ...(request.parentId !== null && { parent_id: request.parentId }),
   })
   return refusalsLogged(event, deps.writeDecision, async () => {
     if (asker.token)
       throw new HallpassError('refused', 'A Hallpass token opens no task: an attestation does.')
-    const task = newTask(deps, request, event.at)
-    event.task = task
-    // Before the name is looked up: who may not open a task learns nothing of names.
-    mayOpen(deps, event, task)
+    for (let attempt = 1; attempt <= attemptsMost; attempt++) {
+      event.decisions = []
+      const generation = deps.blocks.generation()
+      // Before the name is looked up: who may not open a task learns nothing of names.
+      const task = await allowedTask(deps, event, request)
 
-    const found = isNew ? null : await findUndue(deps, request)
-    if (found) return { task: await known(deps, event, found, request), created: false }
-    if (await insert(deps, event, task)) return { task, created: true }
-    const first = await findUndue(deps, request)
-    if (!first)
-      throw new HallpassError('unavailable', 'The task was closed while it was being opened.', {
-        retryAfter: 1,
-      })
-    return { task: await known(deps, event, first, request), created: false }
+      const found = isNew && attempt === 1 ? null : await findUndue(deps, request)
+      if (found) return { task: await known(deps, event, found, request), created: false }
+      const opened = await insert(deps, event, task, generation)
+      if (opened === 'opened') return { task, created: true }
+      // Another was first with the name, or the blocks or the tree have changed.
+      if (opened === 'stale') await deps.blocks.reload()
+    }
+    throw new HallpassError('unavailable', 'What the task rests on keeps changing.', { retryAfter: 1 })
   })
+}
+
+/** The task as it would be, once policy allows it and nothing blocks its principal. */
+async function allowedTask(deps: TaskDeps, event: Event, request: OpenRequest): Promise<Task> {
+  const parent = request.parentId === null ? null : await readParent(deps, event, request.parentId)
+  const task = newTask(deps, request, parent, event.at)
+  event.task = task
+  if (parent) mayOpenChild(deps, event, parent, task)
+  else mayOpen(deps, event, task)
+  if (deps.blocks.find(task)) throw new HallpassError('blocked', 'The principal is blocked.')
+  if (parent) mustBearChild(deps, parent)
+  if (parent && task.deadline > parent.deadline) throw deadlineFault('is later than the parent’s')
+  return task
 }
 
 function mayOpen(deps: TaskDeps, event: Event, task: Task): void {
@@ -85,17 +107,23 @@ async function findUndue(
   return findByName(request)
 }
 
-/** False where another request was first with the name: then nothing is written. */
-async function insert(deps: TaskDeps, event: Event, task: Task): Promise<boolean> {
+/** Throws `attestation_reused`. Unless it answers `opened`, nothing was written. */
+async function insert(
+  deps: TaskDeps,
+  event: Event,
+  task: Task,
+  generation: string,
+): Promise<'opened' | 'taken' | 'stale'> {
   const { principal, requestId } = event.asker
   const { reuse, useKey: key, acceptableUntil } = principal.attestation
   const opened = await deps.open({
     task,
+    generation,
     use: reuse === 'once' ? { key, requestId, acceptableUntil: new Date(acceptableUntil) } : null,
     decision: allowed(event),
   })
   if (opened === 'reused') throw new HallpassError('attestation_reused', 'The attestation was used before.')
-  return opened === 'opened'
+  return opened
 }
 
 async function known(
@@ -112,13 +140,17 @@ async function known(
   if (event.asker.principal.kind === 'operator') authorize(deps, event, found, 'read')
   if (found.state === 'closed')
     throw new HallpassError('task_closed', 'The task that stood for this job is closed.')
+  if (request.parentId !== null && found.parentId !== request.parentId)
+    throw new HallpassError('wrong_state', 'The task that is open under that name has another parent.')
   await deps.writeDecision(allowed(event))
   return found
 }
 
-function newTask({ tasks }: TaskDeps, request: OpenRequest, now: Date): Task {
+function newTask({ tasks }: TaskDeps, request: OpenRequest, parent: Task | null, now: Date): Task {
+  const id = newId()
+  const latest = now.getTime() + tasks.deadlineDefault
   return {
-    id: newId(),
+    id,
     trust: request.trust,
     kind: request.kind,
     ref: request.ref,
@@ -133,9 +165,14 @@ function newTask({ tasks }: TaskDeps, request: OpenRequest, now: Date): Task {
     ver: 1,
     rev: 1,
     openedAt: now,
-    deadline: request.deadline ?? new Date(now.getTime() + tasks.deadlineDefault),
+    // Never later than the parent's.
+    deadline:
+      request.deadline ?? new Date(Math.min(latest, parent?.deadline.getTime() ?? Number.POSITIVE_INFINITY)),
     heartbeatTimeout: request.heartbeatTimeout,
     lastHeartbeatAt: null,
     closedAt: null,
+    parentId: parent?.id ?? null,
+    rootId: parent?.rootId ?? id,
+    ancestors: parent ? [...parent.ancestors, ancestorOf(parent)] : [],
   }
 }

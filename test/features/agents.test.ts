@@ -102,6 +102,12 @@ describe('four doors, one story', () => {
       ...staging,
       task_id: id,
       task_ver: 1,
+      status: {
+        status_list: {
+          idx: expect.any(Number),
+          uri: expect.stringMatching(/^https:\/\/hallpass\.example\/status-lists\/[0-9a-f-]{36}$/),
+        },
+      },
     })
     const log = await broker.client.request<{ items: object[] }>(
       'GET',

@@ -19,7 +19,7 @@ beforeAll(async () => {
         signingAlg: 'ES256',
         signingAlgFor: { 'api://azure': 'RS256' },
       },
-      tasks: { deadlineDefault: day, deadlineMax: 90 * day, retention: 90 * day },
+      tasks: { deadlineDefault: day, deadlineMax: 90 * day, depthMax: 3, retention: 90 * day },
     },
   })
 })

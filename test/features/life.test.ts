@@ -156,8 +156,9 @@ describe('the sweeper', () => {
   test('closes more than one batch in a round, each task once, however many replicas sweep', async () => {
     const task = await open({ deadline: later(minute) })
     await world.broker.sql(
-      `INSERT INTO tasks SELECT (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid(),
-         'name_key', '\\x' || md5(n::text) || md5(n::text)))).* FROM tasks t, generate_series(1, 1200) n WHERE t.id = $1`,
+      `INSERT INTO tasks SELECT (jsonb_populate_record(t, jsonb_build_object('id', id, 'root_id', id,
+         'name_key', '\\x' || md5(n::text) || md5(n::text)))).*
+       FROM (SELECT t, n, gen_random_uuid() AS id FROM tasks t, generate_series(1, 1200) n WHERE t.id = $1) AS copy`,
       [task.id],
     )
     const other = await world.broker.replica()

@@ -5,7 +5,7 @@ const day = 86_400_000
 let world: World
 beforeAll(async () => {
   world = await startWorld({
-    config: { tasks: { deadlineDefault: 3_600_000, deadlineMax: day, retention: 7 * day } },
+    config: { tasks: { deadlineDefault: 3_600_000, deadlineMax: day, depthMax: 3, retention: 7 * day } },
   })
 })
 afterAll(() => world?.close())

@@ -11,7 +11,7 @@ beforeAll(async () => {
   github = await startIssuer()
   world = await startWorld({
     trust: [ciSource(github.issuer, { name: 'github', reuse: 'once' })],
-    config: { tasks: { deadlineDefault: day, deadlineMax: day, retention: day } },
+    config: { tasks: { deadlineDefault: day, deadlineMax: day, depthMax: 3, retention: day } },
   })
 })
 afterAll(async () => {

@@ -54,8 +54,9 @@ const decision = (): DecisionRow => ({
 })
 
 async function openTask(ref: string): Promise<Task> {
+  const id = newId()
   const task: Task = {
-    id: newId(),
+    id,
     trust: 'ci',
     kind: 'ci-job',
     ref,
@@ -74,13 +75,16 @@ async function openTask(ref: string): Promise<Task> {
     heartbeatTimeout: null,
     lastHeartbeatAt: null,
     closedAt: null,
+    parentId: null,
+    rootId: id,
+    ancestors: [],
   }
-  expect(await opener(db)({ task, use: null, decision: decision() })).toBe('opened')
+  expect(await opener(db)({ task, generation: '0', use: null, decision: decision() })).toBe('opened')
   return task
 }
 
 const reservation = (task: Task, more: Partial<Reservation> = {}): Reservation => ({
-  task: { id: task.id, rev: task.rev },
+  task: { id: task.id, rev: task.rev, ancestors: task.ancestors },
   credential: {
     jti: newId(),
     taskId: task.id,
@@ -91,6 +95,8 @@ const reservation = (task: Task, more: Partial<Reservation> = {}): Reservation =
     kid: 'k',
     issuedAt: now,
     expiresAt: later(300),
+    pathVers: null,
+    status: { list: newId(), idx: 0 },
   },
   use: null,
   decision: decision(),
@@ -106,7 +112,7 @@ it('a reservation is refused as stale once what it rests on is no more, and writ
   const task = await openTask('stale')
   const good = reservation(task)
   const wrong: Reservation[] = [
-    reservation(task, { task: { id: task.id, rev: 2 } }),
+    reservation(task, { task: { id: task.id, rev: 2, ancestors: [] } }),
     reservation(task, { now: later(3600) }),
     reservation(task, { policyStands: () => false }),
     { ...good, credential: { ...good.credential, jti: newId(), expiresAt: later(3601) } },

@@ -46,6 +46,7 @@ export interface TestBrokerOptions {
 
 const workloads = [
   'open',
+  'open_child',
   'mint',
   'introspect',
   'read',
@@ -81,7 +82,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     trust: options.trust ?? [],
     policy: { dir: folder },
     credentials: { ttlDefault: 300_000, ttlMax: 900_000, signingAlg: 'ES256', signingAlgFor: {} },
-    tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, retention: 90 * 86_400_000 },
+    tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: null, address: null },
     ...options.config,
   }

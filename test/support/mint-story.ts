@@ -6,8 +6,10 @@ import { newId } from '../../src/ids.ts'
 import type { MintDeps } from '../../src/mint/issue.ts'
 import { keyTimes } from '../../src/mint/key-schedule.ts'
 import { openKeyring } from '../../src/mint/keyring.ts'
+import { statusIndexes } from '../../src/mint/status-index.ts'
 import type { Asker } from '../../src/observe/asker.ts'
 import { loadMasterKey } from '../../src/secrets/master-key.ts'
+import { blockList } from '../../src/store/blocks.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { decisionWriter } from '../../src/store/decisions.ts'
 import { opener } from '../../src/store/open.ts'
@@ -33,6 +35,7 @@ export async function mintStory({ config, clock }: TestBroker): Promise<MintStor
   const algs = [credentials.signingAlg]
   const keyring = await openKeyring({ db, masterKey, clock: clock.now, log, algs, times })
   const findByName = nameReader(db)
+  const blocks = await blockList({ db, clock: clock.now })
   const attestor = createAttestor({ trust, issuer, clockSkew, clock: clock.now })
   return {
     deps: {
@@ -44,6 +47,8 @@ export async function mintStory({ config, clock }: TestBroker): Promise<MintStor
       reserve: reserver(db),
       findByName,
       open: opener(db),
+      blocks,
+      statusIndexes: statusIndexes({ db, clock: clock.now, log, ttlMax: credentials.ttlMax }),
       memory: taskMemory(db, findByName),
       keyring,
       tasks,

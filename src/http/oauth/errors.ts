@@ -20,6 +20,7 @@ const errors: Partial<Record<ErrorCode, { status: number; error: string }>> = {
   task_suspended: { status: 400, error: 'invalid_grant' },
   task_unknown: { status: 400, error: 'invalid_grant' },
   task_changed: { status: 400, error: 'invalid_grant' },
+  blocked: { status: 400, error: 'invalid_grant' },
   too_large: { status: 413, error: 'invalid_request' },
   unsupported_media_type: { status: 415, error: 'invalid_request' },
   rate_limited: { status: 429, error: 'slow_down' },

@@ -1,0 +1,64 @@
+import type { Transaction } from './database.ts'
+import type { Task } from './task-record.ts'
+import { type TaskRow, taskColumns, taskOf } from './tasks.ts'
+
+const lockRoot = {
+  name: 'tree_lock',
+  text: `SELECT ${taskColumns} FROM tasks t WHERE t.id = (SELECT root_id FROM tasks WHERE id = $1) FOR UPDATE OF t`,
+}
+const lockRoots = {
+  name: 'tree_lock_free',
+  text: 'SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED',
+}
+const read = { name: 'tree_read', text: `SELECT ${taskColumns} FROM tasks t WHERE t.id = $1` }
+const closeBelow = {
+  name: 'tree_close_below',
+  text: `UPDATE tasks SET state = 'closed', close_reason = 'parent_closed', closed_at = $3, silent_at = NULL, rev = rev + 1
+    WHERE root_id = ANY ($1::uuid[]) AND parent_id IS NOT NULL AND state <> 'closed' AND path && $2::uuid[]`,
+}
+const silenceStops = {
+  name: 'tree_silence_stops',
+  text: `UPDATE tasks SET silent_at = NULL
+    WHERE root_id = $1 AND parent_id IS NOT NULL AND state <> 'closed' AND $2 = ANY (path) AND silent_at IS NOT NULL`,
+}
+const silenceBegins = {
+  name: 'tree_silence_begins',
+  text: `UPDATE tasks t SET last_heartbeat_at = $3, silent_at = $3::timestamptz + t.heartbeat_timeout * interval '1 second'
+    WHERE t.root_id = $1 AND t.parent_id IS NOT NULL AND t.state = 'open' AND $2 = ANY (t.path) AND t.heartbeat_timeout IS NOT NULL
+      AND NOT EXISTS (SELECT FROM tasks a WHERE a.id = ANY (t.path) AND a.state <> 'open')`,
+}
+
+/**
+ * Reads the task and holds its whole tree, until the transaction ends, against every other change, against reservations, and against
+ * children being opened. The lock is a statement of its own: what is read after it is what it holds (a statement that waited for a
+ * lock would see the rest of the tree as it was before).
+ */
+export async function lockTree(tx: Transaction, id: string): Promise<Task | null> {
+  const [root] = await tx.query<TaskRow>(lockRoot, [id])
+  if (!root || root.id === id) return root ? taskOf(root) : null
+  const [row] = await tx.query<TaskRow>(read, [id])
+  return row ? taskOf(row) : null
+}
+
+/** Holds those of the trees that nobody else is changing at this moment; answers their roots. */
+export async function lockFreeTrees(tx: Transaction, roots: string[]): Promise<string[]> {
+  return (await tx.query<{ id: string }>(lockRoots, [roots])).map(({ id }) => id)
+}
+
+type Place = Pick<Task, 'id' | 'rootId'>
+
+/** Closes everything below these tasks, whose trees are held. */
+export async function closeDescendants(tx: Transaction, tasks: Place[], at: Date): Promise<void> {
+  if (tasks.length === 0) return
+  await tx.query(closeBelow, [[...new Set(tasks.map(task => task.rootId))], tasks.map(task => task.id), at])
+}
+
+/** Below a suspended task nobody is expected to beat. */
+export async function stopSilence(tx: Transaction, { id, rootId }: Place): Promise<void> {
+  await tx.query(silenceStops, [rootId, id])
+}
+
+/** What was silent because a task above it was suspended counts its silence from now. */
+export async function beginSilence(tx: Transaction, { id, rootId }: Place, now: Date): Promise<void> {
+  await tx.query(silenceBegins, [rootId, id, now])
+}
