@@ -17,7 +17,7 @@ export function createLimits({ principal, address }: Config['limits']): Limits {
 }
 
 /** Whoever has one IPv6 address has 2^64 of them: they count as one (RFC 6177 §2). */
-function network(address: string | null): string {
+export function network(address: string | null): string {
   if (!address?.includes(':')) return address ?? 'unknown'
   const [head = '', tail] = address.split('::')
   const groups = head === '' ? [] : head.split(':')

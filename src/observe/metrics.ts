@@ -8,9 +8,15 @@ export interface Metrics {
   decisions: Counter<'action' | 'decision' | 'code'>
   /** Attestations that proved nothing, by reason. */
   unproven: Counter<'reason'>
+  /** Deliveries of authorities, by what came of them. */
+  hookDeliveries: Counter<'hook' | 'result'>
   swept: Counter
   lastSweep: Gauge
   policyFaults: Gauge
+  feedReaders: Gauge<'view'>
+  feedCutOff: Counter
+  recordSeq: Gauge
+  recordRead: Gauge
 }
 
 /** A registry of its own, so that several brokers can live in one process. `processMetrics` are of the process as a whole. */
@@ -39,6 +45,12 @@ export function createMetrics({ processMetrics }: { processMetrics: boolean }): 
       labelNames: ['reason'],
       registers,
     }),
+    hookDeliveries: new Counter({
+      name: 'hallpass_hook_deliveries_total',
+      help: 'Deliveries of authorities that close tasks, by the most that came of them.',
+      labelNames: ['hook', 'result'],
+      registers,
+    }),
     swept: new Counter({
       name: 'hallpass_swept_tasks_total',
       help: 'Tasks that the sweeper closed.',
@@ -52,6 +64,27 @@ export function createMetrics({ processMetrics }: { processMetrics: boolean }): 
     policyFaults: new Gauge({
       name: 'hallpass_policy_faults',
       help: 'Faults of the policy folder as it is now; above 0 the last good set is in force.',
+      registers,
+    }),
+    feedReaders: new Gauge({
+      name: 'hallpass_feed_readers',
+      help: 'Connections that follow the live feed.',
+      labelNames: ['view'],
+      registers,
+    }),
+    feedCutOff: new Counter({
+      name: 'hallpass_feed_cut_off_total',
+      help: 'Readers of the live feed that were cut off because they did not keep up.',
+      registers,
+    }),
+    recordSeq: new Gauge({
+      name: 'hallpass_record_seq',
+      help: 'The last number of the revocation record that this replica has read.',
+      registers,
+    }),
+    recordRead: new Gauge({
+      name: 'hallpass_record_read_timestamp_seconds',
+      help: 'When this replica last read the whole revocation record, by the clock of the database.',
       registers,
     }),
   }
