@@ -5,6 +5,7 @@ import type { Asker } from '../observe/asker.ts'
 import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
 import type { NewCredential, Reservation, Reserved } from '../store/reservation.ts'
 import type { Task } from '../store/task-record.ts'
+import { mustNotBeBlocked, mustNotBeBlockedNow } from '../task/blocked.ts'
 import { type ForMintDeps, taskForMint, type Wanted } from '../task/for-mint.ts'
 import { type Ask, checkAsk, decideMint, type Grant } from './ask.ts'
 import { signAccessToken } from './jwt.ts'
@@ -52,7 +53,8 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
     if (asker.token || asker.principal.kind !== 'workload')
       throw new HallpassError('refused', 'Only a workload’s attestation mints.')
     checkAsk(ask, deps.issuer)
-    if (isBlocked(deps, asker)) throw blocked()
+    const who = { principal: asker.principal.id, trust: asker.principal.trust }
+    await mustNotBeBlocked(deps.blocks, who)
     const alg = algFor(deps.credentials, ask.audiences)
 
     for (let attempt = 1; attempt <= attemptsMost; attempt++) {
@@ -75,7 +77,10 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
       } catch (error) {
         // A refusal that rests on memory is taken again on what is there now.
         if (recalled) continue
-        throw (await isBlockedNow(deps, asker, error)) ? blocked() : error
+        // Where another replica has blocked the principal, that is why its task is closed.
+        if (error instanceof HallpassError && error.code === 'task_closed')
+          await mustNotBeBlockedNow(deps.blocks, who)
+        throw error
       }
       event.jti = credential.jti
 
@@ -98,18 +103,6 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
     throw new HallpassError('unavailable', 'The task keeps changing.', { retryAfter: 1 })
   })
 }
-
-const isBlocked = ({ blocks }: MintDeps, { principal: { id: principal, trust } }: Asker): boolean =>
-  blocks.find({ principal, trust }) !== null
-
-/** Another replica may have blocked the principal: then that is why its task is closed. */
-async function isBlockedNow(deps: MintDeps, asker: Asker, error: unknown): Promise<boolean> {
-  if (!(error instanceof HallpassError) || error.code !== 'task_closed') return false
-  await deps.blocks.reload()
-  return isBlocked(deps, asker)
-}
-
-const blocked = (): HallpassError => new HallpassError('blocked', 'The principal is blocked.')
 
 /** One token has one signature. Throws `invalid_target` where the audiences need different algorithms. */
 function algFor({ signingAlg, signingAlgFor }: Config['credentials'], audiences: string[]): SigningAlg {

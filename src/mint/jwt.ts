@@ -44,12 +44,17 @@ const algorithms: Record<
   EdDSA: { digest: null, options: {}, slow: false },
 }
 
-const headers = new WeakMap<KeyObject, string>()
+/** What is signed with these keys. No two kinds have one `typ`, so that none passes for another (RFC 8725 §3.11). */
+const types = { 'at+jwt': headersOf('at+jwt'), 'statuslist+jwt': headersOf('statuslist+jwt') }
 
-/** Signs an access token: `typ: at+jwt` (RFC 9068 §2.1), compact JWS (RFC 7515 §7.1). Slow algorithms leave the event loop free. */
-export async function signAccessToken(key: SigningKey, claims: AccessTokenClaims): Promise<string> {
+/** Signs an access token: `typ: at+jwt` (RFC 9068 §2.1). */
+export const signAccessToken = (key: SigningKey, claims: AccessTokenClaims): Promise<string> =>
+  signJwt(key, 'at+jwt', claims)
+
+/** Signs claims: compact JWS (RFC 7515 §7.1). Slow algorithms leave the event loop free. */
+export async function signJwt(key: SigningKey, typ: keyof typeof types, claims: object): Promise<string> {
   const { digest, options, slow } = algorithms[key.alg]
-  const input = `${headerOf(key)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`
+  const input = `${types[typ](key)}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}`
   const signature = slow
     ? await signInThread(digest, Buffer.from(input), { key: key.privateKey, ...options })
     : quick(key.alg, signSync(digest, Buffer.from(input), key.privateKey))
@@ -60,12 +65,15 @@ export async function signAccessToken(key: SigningKey, claims: AccessTokenClaims
 const quick = (alg: SigningAlg, signature: Buffer): Buffer =>
   alg === 'ES256' ? sideBySide(signature, 32) : signature
 
-/** The header is the same for all tokens of a key. */
-function headerOf({ kid, alg, privateKey }: SigningKey): string {
-  let header = headers.get(privateKey)
-  if (!header) {
-    header = Buffer.from(JSON.stringify({ typ: 'at+jwt', alg, kid })).toString('base64url')
-    headers.set(privateKey, header)
+/** The header is the same for all tokens of a key and a type. */
+function headersOf(typ: string): (key: SigningKey) => string {
+  const headers = new WeakMap<KeyObject, string>()
+  return ({ kid, alg, privateKey }) => {
+    let header = headers.get(privateKey)
+    if (!header) {
+      header = Buffer.from(JSON.stringify({ typ, alg, kid })).toString('base64url')
+      headers.set(privateKey, header)
+    }
+    return header
   }
-  return header
 }

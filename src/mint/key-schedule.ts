@@ -20,11 +20,15 @@ export const keyTimes = (ttlMax: number): KeyTimes => ({
   ttlMax,
 })
 
-export type KeyState = 'prepared' | 'active' | 'retired' | 'gone'
+export type KeyState = 'prepared' | 'active' | 'retired' | 'withdrawn' | 'gone'
 
 /** Where a key stands now. States follow from dates alone, so that replicas need not tell each other. */
-export function stateOf(key: Pick<KeyRow, 'activeAt' | 'retiredAt' | 'lastDay'>, now: number): KeyState {
+export function stateOf(
+  key: Pick<KeyRow, 'activeAt' | 'retiredAt' | 'lastDay' | 'withdrawnAt'>,
+  now: number,
+): KeyState {
   if (key.lastDay && key.lastDay.getTime() <= now) return 'gone'
+  if (key.withdrawnAt) return 'withdrawn'
   if (key.retiredAt && key.retiredAt.getTime() <= now) return 'retired'
   return key.activeAt.getTime() <= now ? 'active' : 'prepared'
 }
@@ -52,6 +56,18 @@ export function handOver(
       lastDay: new Date(lastDayOf(moment, Math.max(current.ttlMax, times.ttlMax), times)),
     },
     next: { ...next, activeAt: new Date(moment) },
+  }
+}
+
+/** The key as it is once it is withdrawn: its last day is the last on which what it signed would still be alive. */
+export function withdrawn(key: KeyRow, at: number, times: KeyTimes): KeyRow {
+  const retired = Math.min(key.retiredAt?.getTime() ?? at, at)
+  const lastDay = lastDayOf(at, Math.max(key.ttlMax, times.ttlMax), times)
+  return {
+    ...key,
+    withdrawnAt: new Date(at),
+    retiredAt: new Date(retired),
+    lastDay: new Date(Math.min(key.lastDay?.getTime() ?? lastDay, lastDay)),
   }
 }
 

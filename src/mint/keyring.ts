@@ -10,11 +10,21 @@ import {
   insertKey,
   type KeyRow,
   lockKeys,
+  lockKeysAgainstUse,
   readKeys,
   removeKeys,
   scheduleKey,
+  writeWithdrawn,
 } from '../store/signing-keys.ts'
-import { earliestUse, handOver, isForgotten, type KeyState, type KeyTimes, stateOf } from './key-schedule.ts'
+import {
+  earliestUse,
+  handOver,
+  isForgotten,
+  type KeyState,
+  type KeyTimes,
+  stateOf,
+  withdrawn,
+} from './key-schedule.ts'
 import { newKeyRow, openKeyRow, type SigningKey } from './signing-key.ts'
 
 /** The broker's signing keys: for each algorithm one that signs, one prepared and published, and retired ones until their last day. */
@@ -25,6 +35,7 @@ export interface Keyring {
   find(kid: string): SigningKey | null
   /** The JWK Set (RFC 7517 §5), next keys included. */
   jwks(): JWK[]
+  /** Those that are published, and those withdrawn that may have signed what has not expired. */
   list(): (SigningKey & { state: KeyState })[]
   /** Whether the keys were read lately enough to be cached by others. */
   isCurrent(): boolean
@@ -34,6 +45,12 @@ export interface Keyring {
   maintain(): Promise<void>
   /** Hands over to the prepared keys, as soon as everybody can know them; prepares the ones after. */
   rotate(tx: Transaction): Promise<void>
+  /**
+   * Withdraws a key, for ever: it signs no more, and is published no more. Its successor takes over as soon as everybody can know it, and
+   * whatever is missing is prepared. Answers the latest that anything it signed can live, or null where it was withdrawn before.
+   * Throws `not_found`.
+   */
+  withdraw(tx: Transaction, kid: string): Promise<Date | null>
 }
 
 export interface KeyringDeps {
@@ -77,8 +94,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   /** A key that is held already and whose dates alone can have changed. */
   function known(row: KeyRow): SigningKey | undefined {
     const held = keys.find(key => key.kid === row.kid && key.alg === row.alg)
-    const { publishedAt, activeAt, retiredAt, lastDay } = row
-    return held && { ...held, publishedAt, activeAt, retiredAt, lastDay }
+    const { publishedAt, activeAt, retiredAt, lastDay, withdrawnAt } = row
+    return held && { ...held, publishedAt, activeAt, retiredAt, lastDay, withdrawnAt }
   }
 
   async function open(row: KeyRow): Promise<SigningKey | null> {
@@ -100,7 +117,11 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
 
   const current = (alg: SigningAlg): SigningKey | undefined =>
     keys.findLast(key => key.alg === alg && stateOf(key, clock()) === 'active')
-  const published = (): SigningKey[] => keys.filter(key => stateOf(key, clock()) !== 'gone')
+  const published = (): SigningKey[] =>
+    keys.filter(key => {
+      const state = stateOf(key, clock())
+      return state !== 'gone' && state !== 'withdrawn'
+    })
 
   async function maintain(): Promise<void> {
     if (!isWanting(keys)) return
@@ -128,7 +149,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
   /** Sees that the algorithm has a key that signs, or soon will, and a successor. */
   async function prepare(tx: Transaction, rows: KeyRow[], alg: SigningAlg, first: boolean): Promise<void> {
     const now = clock()
-    let last = rows.findLast(row => row.alg === alg && stateOf(row, now) !== 'gone')
+    const states = rows.map(row => (row.alg === alg ? stateOf(row, now) : null))
+    let last = rows.findLast((_, i) => states[i] === 'active' || states[i] === 'prepared')
     if (!last) {
       // Nobody can have cached a JWK Set of a broker that never had a key.
       const activeAt = first ? now : earliestUse(now, times)
@@ -139,19 +161,23 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
       })
       await insertKey(tx, last)
     }
+    if (last.activeAt.getTime() > now && !states.includes('active')) last = await hasten(tx, last, now)
     if (last.activeAt.getTime() <= now) await succeed(tx, last)
-    else if (!rows.some(row => row.alg === alg && stateOf(row, now) === 'active')) await hasten(tx, last)
   }
 
-  /** The key that should sign is lost: the one that is prepared takes over as soon as everybody can know it. */
-  async function hasten(tx: Transaction, next: KeyRow): Promise<void> {
-    const soonest = Math.max(earliestUse(next.publishedAt.getTime(), times), clock())
-    if (soonest < next.activeAt.getTime()) await scheduleKey(tx, { ...next, activeAt: new Date(soonest) })
+  /** The key that should sign is lost or withdrawn: the one that is prepared takes over as soon as everybody can know it. */
+  async function hasten(tx: Transaction, next: KeyRow, now: number): Promise<KeyRow> {
+    const soonest = Math.max(earliestUse(next.publishedAt.getTime(), times), now)
+    if (soonest >= next.activeAt.getTime()) return next
+    const hastened = { ...next, activeAt: new Date(soonest) }
+    await scheduleKey(tx, hastened)
+    return hastened
   }
 
   async function succeed(tx: Transaction, last: KeyRow): Promise<void> {
     const now = clock()
-    const at = Math.max(last.activeAt.getTime() + times.active, now)
+    // Where its successor is lost or withdrawn it keeps its day, unless the new one cannot be known by then.
+    const at = Math.max(last.retiredAt?.getTime() ?? last.activeAt.getTime() + times.active, now)
     const dates = { publishedAt: new Date(now), activeAt: new Date(at), ttlMax: times.ttlMax }
     const next = await newKeyRow(masterKey, last.alg as SigningAlg, dates)
     const planned = handOver(last, next, at, times)
@@ -176,6 +202,19 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     }
   }
 
+  async function withdraw(tx: Transaction, kid: string): Promise<Date | null> {
+    const stored = await lockKeysAgainstUse(tx)
+    const key = stored.find(row => row.kid === kid)
+    if (!key) throw new HallpassError('not_found', 'There is no such key.')
+    if (key.withdrawnAt) return null
+    const ended = withdrawn(key, clock(), times)
+    await writeWithdrawn(tx, ended)
+    const rows = await usable(stored.map(row => (row === key ? ended : row)))
+    const alg = algs.find(one => one === key.alg)
+    if (alg) await prepare(tx, rows, alg, false)
+    return ended.lastDay
+  }
+
   await reload()
   await refuseForeignKeys(db, masterKey, clock())
   await db.transaction(tx => allowTtl(tx, times.ttlMax, new Date(clock())))
@@ -186,6 +225,7 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     reload,
     maintain,
     rotate,
+    withdraw,
     signer(alg) {
       const key = current(alg)
       if (!key) throw new HallpassError('unavailable', `No ${alg} key can sign yet.`, { retryAfter: 10 })
@@ -193,7 +233,8 @@ export async function openKeyring(deps: KeyringDeps): Promise<Keyring> {
     },
     find: kid => published().find(key => key.kid === kid) ?? null,
     jwks: () => published().map(key => key.jwk),
-    list: () => published().map(key => ({ ...key, state: stateOf(key, clock()) })),
+    list: () =>
+      keys.map(key => ({ ...key, state: stateOf(key, clock()) })).filter(({ state }) => state !== 'gone'),
   }
 }
 

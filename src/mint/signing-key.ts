@@ -19,6 +19,7 @@ export interface SigningKey {
   activeAt: Date
   retiredAt: Date | null
   lastDay: Date | null
+  withdrawnAt: Date | null
 }
 
 const purpose = 'signing-key'
@@ -50,6 +51,7 @@ export async function newKeyRow(
     lastDay: null,
     privateKey: wrap(masterKey, { purpose, kid: bound(kid, alg) }, pkcs8),
     wrappedBy: masterKey.id,
+    withdrawnAt: null,
   }
 }
 
@@ -70,6 +72,7 @@ export async function openKeyRow(masterKey: MasterKey, row: KeyRow): Promise<Sig
     activeAt: row.activeAt,
     retiredAt: row.retiredAt,
     lastDay: row.lastDay,
+    withdrawnAt: row.withdrawnAt,
   }
 }
 

@@ -1,3 +1,4 @@
+import { HallpassError } from '../errors.ts'
 import type { Database } from './database.ts'
 
 /** A Token Status List: places for credentials that one key signed. Belongs to the process that made it. */
@@ -45,7 +46,7 @@ const byIds = {
 }
 const page = {
   name: 'status_record_page',
-  text: `SELECT c.epoch, c.seq AS head, p.count, p.last, p.tasks, p.jtis, p.kids
+  text: `SELECT c.epoch, c.seq AS head, pg_is_in_recovery() AS standby, p.count, p.last, p.tasks, p.jtis, p.kids
     FROM revocation_counter c CROSS JOIN (
       SELECT count(*)::int AS count, max(seq) AS last,
         array_agg(DISTINCT task_id) FILTER (WHERE task_id IS NOT NULL) AS tasks,
@@ -67,6 +68,7 @@ const taskNow = (id: string): string => `LEFT JOIN LATERAL (
     WHERE t.id = ${id}
     OFFSET 0
   ) t ON true`
+const credential = 'task_id, status_list, status_idx, revoked_at, task_ver, path_vers'
 const touched =
   'c.status_list, c.status_idx, c.revoked_at, c.task_ver, c.path_vers, t.ver, t.vers, t.lasts, t.suspended'
 // Each OFFSET 0 keeps the planner from joining the other way about: what is asked about is few, the tables are large.
@@ -78,12 +80,12 @@ const placed = {
       SELECT child.id FROM tree CROSS JOIN LATERAL (SELECT id FROM tasks WHERE parent_id = tree.id OFFSET 0) child
     ), touched AS (
       SELECT ${touched} FROM tree ${taskNow('tree.id')} CROSS JOIN LATERAL (
-        SELECT * FROM credentials
+        SELECT ${credential} FROM credentials
         WHERE task_id = tree.id AND jti >= $3 AND status_list = ANY ($4::uuid[]) OFFSET 0
       ) c
       UNION ALL
       SELECT ${touched} FROM unnest($2::uuid[]) AS one (jti) CROSS JOIN LATERAL (
-        SELECT * FROM credentials WHERE jti = one.jti AND status_list = ANY ($4::uuid[]) OFFSET 0
+        SELECT ${credential} FROM credentials WHERE jti = one.jti AND status_list = ANY ($4::uuid[]) OFFSET 0
       ) c ${taskNow('c.task_id')}
     )
     SELECT list, status, string_agg(int4send(idx), ''::bytea) AS places FROM (
@@ -107,7 +109,7 @@ export async function readStatusLists(
   return db.query<StatusList>(byIds, [ids, now])
 }
 
-/** Reads the record on after a number, without what can matter no more at `until`. */
+/** Reads the record on after a number, without what matters no more at `until`. Throws `unavailable`, also for a standby: it may lag. */
 export async function readRecordPage(
   db: Pick<Database, 'query'>,
   { after, until, most }: { after: number; until: Date; most: number },
@@ -115,6 +117,7 @@ export async function readRecordPage(
   interface Row {
     epoch: string
     head: string
+    standby: boolean
     count: number
     last: string | null
     tasks: string[] | null
@@ -122,7 +125,12 @@ export async function readRecordPage(
     kids: string[] | null
   }
   const [row] = await db.query<Row>(page, [after, until, most])
-  const { epoch, head, count, last, tasks, jtis, kids } = row as Row
+  const { epoch, head, standby, count, last, tasks, jtis, kids } = row as Row
+  if (standby)
+    throw new HallpassError('unavailable', 'Storage is not available.', {
+      cause: new Error('the database is a standby'),
+      retryAfter: 1,
+    })
   const more = count === most
   return {
     epoch,

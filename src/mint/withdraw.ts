@@ -1,0 +1,32 @@
+import { administer } from '../observe/administer.ts'
+import type { Asker } from '../observe/asker.ts'
+import { allowed } from '../observe/record.ts'
+import { writeDecisions } from '../store/decisions.ts'
+import { appendRevocations } from '../store/revocations.ts'
+import type { MintDeps } from './issue.ts'
+
+/** Milliseconds to wait for what is signing with the key: a mint that waits for its task may be among it. */
+const patience = 15_000
+
+/**
+ * Withdraws a signing key: everything that it signed is dead. One row in the revocation record. Repeating it changes nothing. Throws
+ * `refused`, or `not_found` for a `kid` that is not there.
+ */
+export function withdrawKey(
+  deps: MintDeps,
+  asker: Asker,
+  kid: string,
+  { reason }: { reason?: string | undefined },
+): Promise<void> {
+  return administer(deps, asker, { keys: 'withdraw', kid, reason }, async event => {
+    await deps.db.transaction(
+      async tx => {
+        const until = await deps.keyring.withdraw(tx, kid)
+        await writeDecisions(tx, [allowed(event)])
+        if (until) await appendRevocations(tx, [{ at: event.at, kid, reason: 'revoked', until }])
+      },
+      { patience },
+    )
+    await deps.keyring.reload()
+  })
+}
