@@ -1,5 +1,7 @@
-import type { Router } from 'express'
+import type { Request, Router } from 'express'
+import { HallpassError } from '../errors.ts'
 import { rotateKeys } from '../mint/rotate.ts'
+import { withdrawKey } from '../mint/withdraw.ts'
 import { readAsAdministrator } from '../observe/administer.ts'
 import { searchDecisions } from '../observe/search.ts'
 import { jsonOf } from './bodies.ts'
@@ -14,6 +16,7 @@ export function administrationRoutes(deps: HttpDeps, router: Router): void {
   const decisionsQuery = contract.query('listDecisions')
   const keysQuery = contract.query('listKeys')
   const rotateBody = contract.body('rotateKeys')
+  const withdrawBody = contract.body('withdrawKey')
   const keys = () => ({ items: keyring.list().map(keyJson), next: null })
 
   router.get(
@@ -41,4 +44,20 @@ export function administrationRoutes(deps: HttpDeps, router: Router): void {
       return { body: keys() }
     }),
   )
+  router.post(
+    '/v1/keys/:kid/withdraw',
+    authenticated(deps, async (asker, request) => {
+      const { reason } = withdrawBody(jsonOf(request, contract.mediaType('withdrawKey')))
+      await withdrawKey(deps, asker, kidOf(request), { reason })
+      return { body: keys() }
+    }),
+  )
+}
+
+/** The `kid` in the path: base64url of a thumbprint. What is no `kid` names nothing: `not_found`. */
+function kidOf(request: Request): string {
+  const { kid } = request.params
+  if (typeof kid !== 'string' || !/^[A-Za-z0-9_-]{1,64}$/.test(kid))
+    throw new HallpassError('not_found', 'There is no such key.')
+  return kid
 }

@@ -2,6 +2,7 @@ import type { Issued } from '../mint/issue.ts'
 import type { KeyState } from '../mint/key-schedule.ts'
 import type { SigningKey as Key } from '../mint/signing-key.ts'
 import { isLive } from '../revoke/live.ts'
+import type { Block } from '../store/blocks.ts'
 import type { CredentialWithTask } from '../store/credentials.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
 import type { Task } from '../store/task-record.ts'
@@ -85,6 +86,17 @@ export const keyJson = (key: Key & { state: KeyState }): wire.SigningKey => ({
   active_at: time(key.activeAt),
   retired_at: timeOrNull(key.retiredAt),
   last_day: timeOrNull(key.lastDay),
+})
+
+export const blockJson = (block: Block): wire.Block => ({
+  id: block.id,
+  principal: block.principal,
+  trust: block.trust,
+  everything: block.everything,
+  reason: block.reason,
+  created_at: time(block.createdAt),
+  created_by: block.createdBy,
+  until: timeOrNull(block.until),
 })
 
 const time = (date: Date): string => date.toISOString()

@@ -5,6 +5,7 @@ import type { ClockWatch } from '../clock-watch.ts'
 import { HallpassError } from '../errors.ts'
 import type { Keyring } from '../mint/keyring.ts'
 import { ownDecision } from '../observe/own-decision.ts'
+import type { BlockList } from '../store/blocks.ts'
 import type { Database } from '../store/database.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
@@ -15,6 +16,7 @@ export interface SweeperDeps {
   clock: Clock
   log: Logger
   keyring: Keyring
+  blocks: Pick<BlockList, 'reload'>
   clockWatch: ClockWatch
   /** Milliseconds. */
   retention: number
@@ -48,6 +50,7 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
       closed += round.closed
       more = round.more
     }
+    await deps.blocks.reload()
     await keyring.reload()
     await keyring.maintain()
     onSwept?.(closed)

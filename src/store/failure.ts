@@ -47,6 +47,10 @@ export async function answered<T>(query: Promise<T>): Promise<T> {
 export const isUnavailable = (error: unknown): boolean =>
   error instanceof HallpassError && error.code === 'unavailable'
 
+/** Whether the transaction was ended because it and another waited for each other: it can be done again at once. */
+export const isDeadlock = (error: unknown): boolean =>
+  error instanceof HallpassError && error.cause instanceof pg.DatabaseError && error.cause.code === '40P01'
+
 function isPassing(error: unknown): boolean {
   if (error instanceof pg.DatabaseError) return passing.test(error.code ?? '')
   if (!(error instanceof Error)) return false

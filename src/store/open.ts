@@ -3,6 +3,7 @@ import type { Database, Transaction } from './database.ts'
 import type { DecisionRow } from './decision-row.ts'
 import { writeDecisions } from './decisions.ts'
 import { isUnavailable } from './failure.ts'
+import { endedRuns } from './names.ts'
 import type { Task } from './task-record.ts'
 import { nameKey, silentAt } from './tasks.ts'
 import { consumeUses, type Use } from './uses.ts'
@@ -12,16 +13,18 @@ export interface Opening {
   task: Task
   /** The blocks that it was checked against (`block_gate`). */
   generation: string
+  /** Keys of the runs that it is part of: where the end of one is remembered, it is over before it began. */
+  runs: Buffer[]
   /** Set where the attestation may be used once. */
   use: Use | null
   decision: DecisionRow
 }
 
 /**
- * `taken`: the name is another task's, and nothing was written. `reused`: the attestation was used before. `stale`: the blocks or a task
- * above it have changed since it was decided; read again and decide again.
+ * `taken`: the name is another task's, and nothing was written. `ended`: a run that it is part of is over. `reused`: the attestation was
+ * used before. `stale`: the blocks or a task above it have changed since it was decided; read again and decide again.
  */
-export type Opened = 'opened' | 'taken' | 'reused' | 'stale'
+export type Opened = 'opened' | 'taken' | 'ended' | 'reused' | 'stale'
 
 const holdGate = { name: 'open_hold_gate', text: 'SELECT generation FROM block_gate FOR SHARE' }
 const holdRoot = { name: 'open_hold_root', text: 'SELECT id FROM tasks WHERE id = $1 FOR SHARE' }
@@ -67,18 +70,23 @@ export function opener(db: Database): (opening: Opening) => Promise<Opened> {
 
 async function open(tx: Transaction, openings: Opening[]): Promise<Opened[]> {
   const [gate] = await tx.query<{ generation: string }>(holdGate, [])
+  const over = await endedRuns(
+    tx,
+    openings.flatMap(({ runs }) => runs),
+  )
+  const ended = new Set(openings.filter(({ runs }) => runs.some(run => over.has(run.toString('hex')))))
   const stale = new Set<Opening>()
   for (const opening of openings)
     if (opening.generation !== gate?.generation || !(await aboveStands(tx, opening.task))) stale.add(opening)
 
   // First: an attestation that was used before must leave nothing behind.
-  const using = openings.filter(opening => opening.use && !stale.has(opening))
+  const using = openings.filter(opening => opening.use && !stale.has(opening) && !ended.has(opening))
   const mine = await consumeUses(
     tx,
     using.map(opening => opening.use as Use),
   )
   const reused = new Set(using.filter((_, i) => !mine[i]))
-  const fit = openings.filter(opening => !reused.has(opening) && !stale.has(opening))
+  const fit = openings.filter(opening => !reused.has(opening) && !stale.has(opening) && !ended.has(opening))
 
   const claimed = await idsOf(
     tx,
@@ -98,6 +106,7 @@ async function open(tx: Transaction, openings: Opening[]): Promise<Opened[]> {
     )
   return openings.map(opening => {
     if (stale.has(opening)) return 'stale'
+    if (ended.has(opening)) return 'ended'
     if (reused.has(opening)) return 'reused'
     return opened.has(opening.task.id) ? 'opened' : 'taken'
   })

@@ -14,15 +14,14 @@ export type Revocation = { at: Date; reason: string; until: Date } & (
 /** Where replicas listen to be woken: the record has grown. A hint, no more (LISTEN, NOTIFY). */
 export const recordChannel = 'hallpass_revocations'
 
-const append = {
-  name: 'revocations_append',
-  text: `WITH rows AS (
-      SELECT * FROM ROWS FROM (
-        jsonb_to_recordset($1::jsonb) AS (at timestamptz, task_id uuid, state text, ver integer, jti uuid, kid text, reason text,
-          until timestamptz)
-      ) WITH ORDINALITY AS r (at, task_id, state, ver, jti, kid, reason, until, n)
-    ), longest AS (
-      SELECT max(ttl_max) * interval '1 millisecond' + interval '1 minute' AS life FROM signing_keys
+/**
+ * Appends what a query gives, in the order of its `n`, which counts from 1. Nothing lives for longer than the longest `ttl_max`, and the
+ * clocks of two replicas that serve differ by two minutes at the most.
+ */
+const appendOf = (rows: string): string => `WITH rows AS (
+      ${rows}
+    ), longest AS MATERIALIZED (
+      SELECT max(ttl_max) * interval '1 millisecond' + interval '3 minutes' AS life FROM signing_keys
     ), counter AS (
       UPDATE revocation_counter SET seq = seq + (SELECT count(*) FROM rows) RETURNING seq
     ), woken AS (
@@ -30,7 +29,24 @@ const append = {
     )
     INSERT INTO revocations (seq, at, task_id, state, ver, jti, kid, reason, until)
     SELECT counter.seq - (SELECT count(*) FROM rows) + n, at, task_id, state, ver, jti, kid, reason, least(until, at + life)
-    FROM rows, longest, counter, woken`,
+    FROM rows, longest, counter, woken`
+
+const append = {
+  name: 'revocations_append',
+  text: appendOf(`SELECT * FROM ROWS FROM (
+        jsonb_to_recordset($1::jsonb) AS (at timestamptz, task_id uuid, state text, ver integer, jti uuid, kid text, reason text,
+          until timestamptz)
+      ) WITH ORDINALITY AS r (at, task_id, state, ver, jti, kid, reason, until, n)`),
+}
+const appendEnded = {
+  name: 'revocations_append_ended',
+  // Whose rows were written by this very transaction: another may close tasks at the same moment, and appends its own. The topmost of a
+  // branch is the one whose parent is not closed.
+  text: appendOf(`SELECT t.closed_at AS at, t.id AS task_id, t.state, t.ver, NULL::uuid AS jti, NULL::text AS kid,
+        t.close_reason AS reason, t.deadline AS until, row_number() OVER (ORDER BY t.id) AS n
+      FROM tasks t LEFT JOIN tasks p ON p.id = t.parent_id
+      WHERE t.state = 'closed' AND t.closed_at = $1 AND t.xmin = pg_current_xact_id()::xid
+        AND (p.id IS NULL OR p.state <> 'closed')`),
 }
 
 /**
@@ -40,6 +56,14 @@ const append = {
 export async function appendRevocations(tx: Transaction, revocations: Revocation[]): Promise<void> {
   if (revocations.length === 0) return
   await tx.query(append, [JSON.stringify(revocations.map(json))])
+}
+
+/**
+ * Appends the end of every task that this transaction has closed at `at`, of each branch the topmost, without their going through the
+ * broker: there can be very many. The last statement of its transaction, as `appendRevocations`.
+ */
+export async function appendEndedHere(tx: Transaction, at: Date): Promise<void> {
+  await tx.query(appendEnded, [at])
 }
 
 function json(revocation: Revocation): Record<string, unknown> {

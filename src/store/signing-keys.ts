@@ -14,16 +14,19 @@ export interface KeyRow {
   ttlMax: number
   privateKey: Buffer
   wrappedBy: string
+  /** Signs no more, and everything that it signed is dead. */
+  withdrawnAt: Date | null
 }
 
 type Row = Selectable<Tables['signing_keys']>
 
-const columns = 'kid, alg, published_at, active_at, retired_at, last_day, ttl_max, private_key, wrapped_by'
+const columns = `kid, alg, published_at, active_at, retired_at, last_day, ttl_max, private_key, wrapped_by, withdrawn_at`
 const all = { name: 'keys_all', text: `SELECT ${columns} FROM signing_keys ORDER BY active_at, kid` }
 const lock = { name: 'keys_lock', text: 'LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE' }
+const lockAgainstUse = { name: 'keys_lock_against_use', text: 'LOCK TABLE signing_keys IN EXCLUSIVE MODE' }
 const insert = {
   name: 'keys_insert',
-  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 }
 const schedule = {
   name: 'keys_schedule',
@@ -35,6 +38,10 @@ const raiseTtl = {
   text: `UPDATE signing_keys SET ttl_max = $1, last_day = last_day + ($1 - ttl_max) * interval '1 millisecond'
     WHERE ttl_max < $1::bigint AND (retired_at IS NULL OR retired_at > $2)`,
 }
+const withdraw = {
+  name: 'keys_withdraw',
+  text: 'UPDATE signing_keys SET withdrawn_at = $2, retired_at = $3, last_day = $4 WHERE kid = $1',
+}
 const remove = { name: 'keys_remove', text: 'DELETE FROM signing_keys WHERE kid = ANY ($1)' }
 
 export async function readKeys(db: Pick<Database, 'query'>): Promise<KeyRow[]> {
@@ -44,6 +51,15 @@ export async function readKeys(db: Pick<Database, 'query'>): Promise<KeyRow[]> {
 /** Lets one replica at a time change the keys; readers are not held up. */
 export async function lockKeys(tx: Transaction): Promise<KeyRow[]> {
   await tx.query(lock, [])
+  return readKeys(tx)
+}
+
+/**
+ * The same, and waits for the reservations that hold a key, while new ones wait behind it: on the row alone, an endless stream of them
+ * would never let it in.
+ */
+export async function lockKeysAgainstUse(tx: Transaction): Promise<KeyRow[]> {
+  await tx.query(lockAgainstUse, [])
   return readKeys(tx)
 }
 
@@ -58,11 +74,16 @@ export async function insertKey(tx: Transaction, key: KeyRow): Promise<void> {
     key.ttlMax,
     key.privateKey,
     key.wrappedBy,
+    key.withdrawnAt,
   ])
 }
 
 export async function scheduleKey(tx: Transaction, key: KeyRow): Promise<void> {
   await tx.query(schedule, [key.kid, key.activeAt, key.retiredAt, key.lastDay])
+}
+
+export async function writeWithdrawn(tx: Transaction, key: KeyRow): Promise<void> {
+  await tx.query(withdraw, [key.kid, key.withdrawnAt, key.retiredAt, key.lastDay])
 }
 
 /** Notes that keys which still sign, or will, may sign for so long. Milliseconds. */
@@ -85,5 +106,6 @@ function keyOf(row: Row): KeyRow {
     ttlMax: Number(row.ttl_max),
     privateKey: row.private_key,
     wrappedBy: row.wrapped_by,
+    withdrawnAt: row.withdrawn_at,
   }
 }

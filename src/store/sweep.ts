@@ -10,7 +10,10 @@ const sweeperLock = 7_255_842
 const lock = { name: 'sweep_lock', text: 'SELECT pg_try_advisory_xact_lock($1) AS mine' }
 const due = {
   name: 'sweep_due',
-  text: `SELECT id, root_id FROM tasks WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1) ORDER BY deadline LIMIT $2`,
+  // What is below one that is due is left out here already: it may be more than one round takes, and closes with it.
+  text: `SELECT id, root_id FROM tasks t WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
+      AND NOT EXISTS (SELECT FROM tasks a WHERE a.id = ANY (t.path) AND a.state <> 'closed' AND (a.deadline <= $1 OR a.silent_at <= $1))
+    ORDER BY deadline LIMIT $2`,
 }
 const closeDue = {
   name: 'sweep_close_due',
@@ -72,14 +75,31 @@ const prunings: { table: string; text: string; values: (cutoffs: Cutoffs) => unk
     values: ({ retention }) => [retention],
   },
   {
+    // Names of tasks stay for ever; ends that came before any task are remembered as long as tasks are kept.
+    table: 'task_names',
+    text: `DELETE FROM task_names WHERE name_key IN (
+      SELECT name_key FROM task_names WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)`,
+    values: ({ retention }) => [retention],
+  },
+  {
     table: 'attestation_uses',
     text: `DELETE FROM attestation_uses WHERE use_key IN (
       SELECT use_key FROM attestation_uses WHERE acceptable_until < $1 ORDER BY acceptable_until LIMIT $2)`,
     values: ({ harmless }) => [harmless],
   },
   {
+    table: 'status_lists',
+    text: 'DELETE FROM status_lists WHERE id IN (SELECT id FROM status_lists WHERE ends_at < $1 ORDER BY ends_at LIMIT $2)',
+    values: ({ harmless }) => [harmless],
+  },
+  {
     table: 'revocations',
     text: 'DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE until < $1 ORDER BY until LIMIT $2)',
+    values: ({ harmless }) => [harmless],
+  },
+  {
+    table: 'blocks',
+    text: 'DELETE FROM blocks WHERE id IN (SELECT id FROM blocks WHERE until < $1 ORDER BY until LIMIT $2)',
     values: ({ harmless }) => [harmless],
   },
 ]

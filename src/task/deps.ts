@@ -6,6 +6,7 @@ import type { Database } from '../store/database.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
 import type { Opened, Opening } from '../store/open.ts'
 import type { ByName } from '../store/tasks.ts'
+import type { RunsOf } from './runs.ts'
 
 /** What the stories of tasks need. */
 export interface TaskDeps {
@@ -18,6 +19,7 @@ export interface TaskDeps {
   findByName: ByName
   /** Opens a task; its name is claimed and its decision written in the same transaction. */
   open: (opening: Opening) => Promise<Opened>
+  runsOf: RunsOf
   /** Who gets nothing new. */
   blocks: BlockList
   tasks: Config['tasks']

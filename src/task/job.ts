@@ -31,7 +31,7 @@ export function jobOf(principal: Principal): Job | null {
 }
 
 /** Each value is percent-encoded, so that no value can pass for a part of the template and no two jobs share a name. */
-export function renderRef(template: TaskTemplate, tags: Record<string, string>): string {
+export function renderRef(template: Pick<TaskTemplate, 'ref'>, tags: Record<string, string>): string {
   return template.ref.replace(/\{([^{}]+)\}/g, (_, claim: string) => {
     const value = Object.hasOwn(tags, claim) ? tags[claim] : undefined
     if (value === undefined || value === '')

@@ -4,6 +4,7 @@ import type { Asker } from '../observe/asker.ts'
 import { allowed, type Event, newEvent, refusalsLogged } from '../observe/record.ts'
 import type { Task } from '../store/task-record.ts'
 import { authorize, circumstances } from './authorize.ts'
+import { mustNotBeBlocked } from './blocked.ts'
 import type { TaskDeps } from './deps.ts'
 import { closeIfDue, isDue } from './due.ts'
 import { deadlineFault } from './life.ts'
@@ -79,7 +80,7 @@ async function allowedTask(deps: TaskDeps, event: Event, request: OpenRequest): 
   event.task = task
   if (parent) mayOpenChild(deps, event, parent, task)
   else mayOpen(deps, event, task)
-  if (deps.blocks.find(task)) throw new HallpassError('blocked', 'The principal is blocked.')
+  await mustNotBeBlocked(deps.blocks, task)
   if (parent) mustBearChild(deps, parent)
   if (parent && task.deadline > parent.deadline) throw deadlineFault('is later than the parent’s')
   return task
@@ -107,7 +108,7 @@ async function findUndue(
   return findByName(request)
 }
 
-/** Throws `attestation_reused`. Unless it answers `opened`, nothing was written. */
+/** Throws `attestation_reused`, and `task_closed` for a job whose run is over. Unless it answers `opened`, nothing was written. */
 async function insert(
   deps: TaskDeps,
   event: Event,
@@ -119,10 +120,12 @@ async function insert(
   const opened = await deps.open({
     task,
     generation,
+    runs: deps.runsOf(task),
     use: reuse === 'once' ? { key, requestId, acceptableUntil: new Date(acceptableUntil) } : null,
     decision: allowed(event),
   })
   if (opened === 'reused') throw new HallpassError('attestation_reused', 'The attestation was used before.')
+  if (opened === 'ended') throw new HallpassError('task_closed', 'The run that the job is part of is over.')
   return opened
 }
 
