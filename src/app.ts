@@ -17,7 +17,10 @@ import { statusIndexes } from './mint/status-index.ts'
 import type { Asker } from './observe/asker.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { unprovenRefusals } from './observe/unproven.ts'
+import { createFeed } from './revoke/feed/feed.ts'
 import { ownTokens } from './revoke/own-token.ts'
+import { followStatusLists } from './revoke/status-list/follow.ts'
+import { statusListTokens } from './revoke/status-list/token.ts'
 import { createSweeper } from './revoke/sweeper.ts'
 import { loadMasterKey } from './secrets/master-key.ts'
 import { blockList } from './store/blocks.ts'
@@ -26,12 +29,15 @@ import { type Database, databaseNow, openDatabase } from './store/database.ts'
 import type { DecisionRow } from './store/decision-row.ts'
 import { decisionWriter } from './store/decisions.ts'
 import { startEmbeddedPostgres } from './store/embedded/embedded-postgres.ts'
+import { openListener } from './store/listener.ts'
 import { migrate } from './store/migrate.ts'
 import { opener } from './store/open.ts'
 import { reserver } from './store/reserve.ts'
+import { recordChannel } from './store/revocations.ts'
 import { taskMemory } from './store/task-memory.ts'
 import { nameReader } from './store/tasks.ts'
 import { consumeUses } from './store/uses.ts'
+import { runsOf } from './task/runs.ts'
 
 /** A running broker. */
 export interface Broker {
@@ -114,6 +120,18 @@ async function start(
   const reserve = reserver(db)
   const findByName = nameReader(db)
   const blocks = await blockList({ db, clock })
+  const feed = createFeed({
+    log,
+    connect: events => openListener({ url, channel: recordChannel, ...events }),
+    onRead: ({ seq, at }) => {
+      metrics.recordSeq.set(seq)
+      metrics.recordRead.set(at.getTime() / 1000)
+    },
+    onReader: (view, by) => metrics.feedReaders.inc({ view }, by),
+    onCutOff: () => metrics.feedCutOff.inc(),
+  })
+  feed.start()
+  stops.push(() => feed.stop())
   const deps: HttpDeps = {
     db,
     clock,
@@ -133,11 +151,21 @@ async function start(
     statusIndexes: statusIndexes({ db, clock, log, ttlMax: credentials.ttlMax }),
     memory: taskMemory(db, findByName),
     listen: config.listen,
+    hooks: config.hooks,
+    runsOf: runsOf(config),
     contract: loadContract(),
     limits: createLimits(config.limits),
+    feed,
+    feedLimits: config.feed,
     unproven: unprovenRefusals({ clock, log, metrics, writeDecision }),
     readCredential: credentialReader(db),
     openToken: ownTokens({ keyring, issuer }),
+    statusList: statusListTokens({
+      lists: followStatusLists({ db, clock }),
+      keyring,
+      alg: credentials.signingAlg,
+      issuer,
+    }),
     decide: ask => decide(policy.current(), ask),
     policyVersion: () => policy.current().version,
     reserve: async reservation => {
@@ -162,6 +190,7 @@ async function start(
     clock,
     log,
     keyring,
+    blocks,
     clockWatch,
     retention: tasks.retention,
     onSwept: closed => {

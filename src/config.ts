@@ -1,6 +1,8 @@
 import { dirname, resolve } from 'node:path'
 import { type Env, readEnvironment } from './config/environment.ts'
 import { ConfigError, type Fault, type Report } from './config/fault.ts'
+import type { hookKinds } from './config/hook-kinds.ts'
+import { checkHooks } from './config/hook-rules.ts'
 import { at, textAt } from './config/raw.ts'
 import { checkRules } from './config/rules.ts'
 import { defaultIssuer, settle } from './config/settle.ts'
@@ -49,6 +51,10 @@ export interface Config {
   }
   /** Requests a second; null: no limit. */
   limits: { principal: number | null; address: number | null }
+  /** Readers of the live feed at a time: of all, those who do not say who they are, and of these those of one address. */
+  feed: { readers: number; anonymous: number; perAddress: number }
+  /** Authorities that close tasks. */
+  hooks: Hook[]
 }
 
 export type SigningAlg = (typeof signingAlgs)[number]
@@ -87,8 +93,30 @@ export interface TaskTemplate {
   bind: string[]
 }
 
+export interface Hook {
+  name: string
+  kind: (typeof hookKinds)[number]
+  secret: string
+  /** The trust source whose tasks it ends; null: tasks of any. */
+  trust: string | null
+  /** How the `ref` of a task that ended is made: of names of claims that the authority tells, or of paths into what it sent. */
+  ref: string
+  /** Where the signature of its deliveries is. */
+  header: string
+  /** Which states that it tells are the end of a task; null for kinds that the broker knows. */
+  state: HookState | null
+}
+
+export interface HookState {
+  /** Names of members joined by dots. */
+  path: string
+  completed: string[]
+  failed: string[]
+  cancelled: string[]
+}
+
 export interface LoadedConfig extends Config {
-  /** Keys that were accepted and do nothing in this version. */
+  /** What was accepted all the same: keys that do nothing in this version, secrets that are too short. */
   warnings: string[]
 }
 
@@ -108,6 +136,7 @@ export const loadConfig = ({ env, cwd }: { env: Env; cwd: string }): LoadedConfi
   const port = environment.port.value ?? at(raw, 'listen', 'port') ?? 8420
   checkRules(raw, { base, environment, port, report })
   checkTrust(raw, textAt(raw, 'issuer') ?? (port === 0 ? null : defaultIssuer(Number(port))), report)
+  checkHooks(raw, base, report)
 
   if (shape === undefined || faults.length > 0) throw new ConfigError(faults)
   return settle(shape, { base, environment })

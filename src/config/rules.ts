@@ -21,6 +21,9 @@ export const checkRules = (
   notLonger(raw, ['credentials', 'ttl_default'], { path: ['credentials', 'ttl_max'], unless: '15m' }, report)
   notLonger(raw, ['tasks', 'deadline_default'], { path: ['tasks', 'deadline_max'], unless: '24h' }, report)
 
+  notMore(raw, 'feed_readers_anonymous', { key: 'feed_readers', unless: 5_000 }, report)
+  notMore(raw, 'feed_readers_per_address', { key: 'feed_readers_anonymous', unless: 3_000 }, report)
+
   if (port !== 0 && at(raw, 'listen', 'metrics_port') === port) {
     report('listen.metrics_port', 'is the port of the broker itself')
   }
@@ -45,6 +48,15 @@ const notLonger = (
   const bound = parseDuration(textAt(raw, ...most.path) ?? most.unless)
   if (value !== null && bound !== null && value > bound) {
     report(path.join('.'), `is longer than ${most.path.join('.')}`)
+  }
+}
+
+/** Of `limits`. */
+const notMore = (raw: unknown, key: string, most: { key: string; unless: number }, report: Report): void => {
+  const value = at(raw, 'limits', key)
+  const bound = at(raw, 'limits', most.key) ?? most.unless
+  if (typeof value === 'number' && typeof bound === 'number' && value > bound) {
+    report(`limits.${key}`, `is more than limits.${most.key}`)
   }
 }
 

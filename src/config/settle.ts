@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Config, LoadedConfig, OidcSource, TrustSource } from '../config.ts'
 import type { Environment } from './environment.ts'
 import { isFolder } from './rules.ts'
+import { hookWarnings, settleHooks } from './settle-hooks.ts'
 import type { File } from './shape.ts'
 
 const minutes = 60_000
@@ -18,6 +19,8 @@ export const settle = (
   const issuer = file.issuer ?? defaultIssuer(port)
   const databaseUrl = environment.databaseUrl.value ?? file.database?.url
   const { credentials, tasks } = file
+  const trust = file.trust.map(source => settleSource(source, { base, issuer }))
+  const hooks = settleHooks(file, base, trust)
   return {
     issuer,
     listen: {
@@ -30,7 +33,7 @@ export const settle = (
     database: databaseUrl === undefined ? null : { url: databaseUrl },
     masterKey: environment.masterKey.value,
     clockSkew: file.clock_skew,
-    trust: file.trust.map(source => settleSource(source, { base, issuer })),
+    trust,
     policy: { dir: policyDir(file, base) },
     credentials: {
       ttlDefault: credentials.ttl_default ?? Math.min(5 * minutes, credentials.ttl_max),
@@ -46,9 +49,17 @@ export const settle = (
       retention: tasks.retention,
     },
     limits: { principal: file.limits.principal ?? null, address: file.limits.address ?? null },
-    warnings: warnings(file),
+    feed: settleFeed(file.limits),
+    hooks,
+    warnings: [...warnings(file), ...hookWarnings(hooks)],
   }
 }
+
+const settleFeed = ({
+  feed_readers: readers,
+  feed_readers_anonymous: anonymous = Math.min(3_000, readers),
+  feed_readers_per_address: perAddress = Math.min(2_000, anonymous),
+}: File['limits']): Config['feed'] => ({ readers, anonymous, perAddress })
 
 const settleSource = (
   source: File['trust'][number],

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { pathText, type Report } from './fault.ts'
+import { hook } from './hooks-shape.ts'
 import { nearest } from './near.ts'
 import { section } from './section.ts'
 import { trustSource } from './trust-shape.ts'
@@ -11,6 +12,7 @@ import {
   networkFault,
   port,
   rate,
+  readers,
   signingAlg,
   text,
   trustDomainFault,
@@ -43,15 +45,18 @@ const file = section({
     depth_max: z.int().min(0).max(64).default(3),
     retention: duration().prefault('90d'),
   }).prefault({}),
-  limits: section({ principal: rate().optional(), address: rate().optional() }).prefault({}),
+  limits: section({
+    principal: rate().optional(),
+    address: rate().optional(),
+    feed_readers: readers().default(5_000),
+    feed_readers_anonymous: readers().optional(),
+    feed_readers_per_address: readers().optional(),
+  }).prefault({}),
   pki: section({
     trust_domain: text(trustDomainFault).optional(),
     path: z.string().startsWith('/').optional(),
   }).optional(),
-  hooks: z
-    .array(z.unknown())
-    .max(0, 'do not exist in this version: no authority can close a task yet')
-    .default([]),
+  hooks: z.array(hook).default([]),
 })
 
 export type File = z.output<typeof file>

@@ -31,6 +31,9 @@ export const port = () => z.int().min(0).max(65_535)
 /** Requests a second. */
 export const rate = () => z.number().positive().max(1_000_000)
 
+/** Connections that follow the feed. */
+export const readers = () => z.int().min(0).max(1_000_000)
+
 export const signingAlg = () => z.enum(signingAlgs)
 
 export const hostFault = (value: string): string | null =>

@@ -18,7 +18,7 @@ const bearer = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
 
 /**
  * Who asks, by `Authorization: Bearer` (contract §3): an attestation, a Hallpass token for the broker itself, or the bootstrap operator
- * token. Throws `attestation_missing`, `attestation_invalid`, `attestation_reused`, `rate_limited` or `unavailable`.
+ * token. Throws `attestation_missing`, `attestation_invalid`, `attestation_reused`, `blocked`, `rate_limited` or `unavailable`.
  */
 export async function authenticate(deps: HttpDeps, request: Request, response: Response): Promise<Asker> {
   const header = request.get('Authorization')
@@ -26,12 +26,29 @@ export async function authenticate(deps: HttpDeps, request: Request, response: R
   present(response, token)
   const asker = await askerOf(deps, request, response, token)
   await deps.limits.principal(asker.principal.id)
+  await mustNotBeBlocked(deps, asker)
   if (await deps.useOnce(asker)) return asker
 
   const reused = new HallpassError('attestation_reused', 'The attestation was used before.')
   return refusalsLogged(newEvent(asker, 'attest', deps.clock(), {}), deps.writeDecision, () =>
     Promise.reject(reused),
   )
+}
+
+/**
+ * A blocked operator does nothing here, and so cannot lift the block; the bootstrap operator cannot be blocked. A blocked workload has no
+ * open task left, gets none, and may go on to read. What other replicas blocked just now counts: operators are few enough to read it.
+ */
+async function mustNotBeBlocked({ blocks, clock, writeDecision }: HttpDeps, asker: Asker): Promise<void> {
+  const { id, kind, trust } = asker.principal
+  if (kind !== 'operator' || id === bootstrapOperator) return
+  await blocks.reload()
+  const block = blocks.findNamed({ principal: id, trust })
+  if (!block) return
+  const blocked = new HallpassError('blocked', 'This operator is blocked.', {
+    cause: new Error(`by block ${block.id}`),
+  })
+  await refusalsLogged(newEvent(asker, 'attest', clock(), {}), writeDecision, () => Promise.reject(blocked))
 }
 
 async function askerOf(

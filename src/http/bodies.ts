@@ -27,7 +27,9 @@ export function jsonOf(request: Request, mediaType: string): unknown {
   return strictJson(bytes)
 }
 
-const bytesOf = ({ body }: Request): Uint8Array => (body instanceof Uint8Array ? body : new Uint8Array())
+/** The body as it was sent; empty where there is none. */
+export const bytesOf = ({ body }: Request): Uint8Array =>
+  body instanceof Uint8Array ? body : new Uint8Array()
 
 function mustBe(request: Request, mediaType: string): void {
   const [given = '', ...parameters] = (request.get('Content-Type') ?? '').split(';').map(part => part.trim())

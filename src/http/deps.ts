@@ -5,8 +5,10 @@ import type { MintDeps } from '../mint/issue.ts'
 import type { Asker } from '../observe/asker.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Unproven } from '../observe/unproven.ts'
+import type { Feed } from '../revoke/feed/feed.ts'
 import type { IntrospectDeps } from '../revoke/introspect.ts'
 import type { RevokeDeps } from '../revoke/revoke.ts'
+import type { StatusListToken } from '../revoke/status-list/token.ts'
 import type { MasterKey } from '../secrets/master-key.ts'
 import type { Contract } from './contract.ts'
 import type { Limits } from './limits.ts'
@@ -14,13 +16,18 @@ import type { Limits } from './limits.ts'
 /** What the doors need: the stories' own needs, and who says who asks. */
 export interface HttpDeps extends MintDeps, IntrospectDeps, RevokeDeps {
   listen: Pick<Config['listen'], 'trustedProxies'>
+  hooks: Config['hooks']
   attestor: Attestor
   masterKey: MasterKey
   contract: Contract
   limits: Limits
+  feed: Feed
+  feedLimits: Config['feed']
   unproven: Unproven
   metrics: Metrics
   log: Logger
+  /** The token of a status list; null where there is no such list, or no longer. */
+  statusList: (id: string) => Promise<StatusListToken | null>
   /** Marks attestations that may be used once as used by this request; false where another was first. */
   useOnce: (asker: Asker) => Promise<boolean>
   /** Throws `unavailable` while this replica's clock is off. */

@@ -2,16 +2,20 @@ import express, { type Express } from 'express'
 import { HallpassError } from '../errors.ts'
 import { addressOf } from './address.ts'
 import { administrationRoutes } from './administration.ts'
+import { blockRoutes } from './blocks.ts'
 import { bodyMost, readBody } from './bodies.ts'
 import { credentialRoutes } from './credentials.ts'
 import type { HttpDeps } from './deps.ts'
 import { type Caching, discoveryRoutes, literal } from './discovery.ts'
+import { feedRoutes } from './feed.ts'
+import { hookRoutes } from './hooks.ts'
 import { measure } from './measure.ts'
 import { tokenEndpoint } from './oauth/token.ts'
 import { introspectionEndpoint, revocationEndpoint } from './oauth/token-status.ts'
 import { open } from './operation.ts'
 import { errorHandler } from './problems.ts'
 import { nameRequest } from './request-id.ts'
+import { statusListRoutes } from './status-lists.ts'
 import { taskRoutes } from './tasks.ts'
 
 /** All doors. An issuer with a path serves them below it too, whether or not the proxy in front takes the path away. */
@@ -59,6 +63,7 @@ function routes(deps: HttpDeps, caching: Caching): express.Router {
     next()
   })
   discoveryRoutes(deps, router, caching)
+  statusListRoutes(deps, router)
 
   router.use('/oauth2', readBody(bodyMost.oauth))
   router.post('/oauth2/token', tokenEndpoint(deps))
@@ -68,6 +73,9 @@ function routes(deps: HttpDeps, caching: Caching): express.Router {
   router.use('/v1', readBody(bodyMost.other))
   taskRoutes(deps, router)
   credentialRoutes(deps, router)
+  blockRoutes(deps, router)
+  feedRoutes(deps, router)
   administrationRoutes(deps, router)
+  hookRoutes(deps, router)
   return router
 }

@@ -20,7 +20,6 @@ const errors: Partial<Record<ErrorCode, { status: number; error: string }>> = {
   task_suspended: { status: 400, error: 'invalid_grant' },
   task_unknown: { status: 400, error: 'invalid_grant' },
   task_changed: { status: 400, error: 'invalid_grant' },
-  blocked: { status: 400, error: 'invalid_grant' },
   too_large: { status: 413, error: 'invalid_request' },
   unsupported_media_type: { status: 415, error: 'invalid_request' },
   rate_limited: { status: 429, error: 'slow_down' },
@@ -56,6 +55,10 @@ function formOf(failure: HallpassError, role: Role): { status: number; error: st
         status: 400,
         error: failure.cause instanceof NoScopePasses ? 'invalid_target' : 'invalid_scope',
       }
+    case 'blocked':
+      return role === 'bearer'
+        ? { status: 403, error: 'unauthorized_client' }
+        : { status: 400, error: 'invalid_grant' }
     default:
       return errors[failure.code] ?? { status: 400, error: 'invalid_request' }
   }
