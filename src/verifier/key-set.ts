@@ -1,0 +1,57 @@
+import { createRemoteJWKSet, customFetch, type RemoteJWKSet } from 'jose'
+import { type Fetch, get } from './get.ts'
+
+/** The broker's published signing keys. */
+export interface KeySet {
+  /** jose's key resolver. It loads the keys when there are none yet, and never again by itself. */
+  resolve: RemoteJWKSet
+  /**
+   * Loads the keys again if they are older than that.
+   *
+   * @param age milliseconds
+   * @throws when they cannot be had
+   */
+  noOlderThan(age: number): Promise<void>
+}
+
+const maxBytes = 1024 * 1024
+
+/**
+ * When keys are loaded again is decided here and not by jose, which goes by the wall clock: set back, it would keep withdrawn keys and
+ * ignore new ones for as long.
+ */
+export function createKeySet(options: {
+  url: string
+  fetch: Fetch
+  signal: AbortSignal
+  /** Milliseconds that are never understated. */
+  elapsed: () => number
+}): KeySet {
+  const { url, fetch, signal, elapsed } = options
+  let loadedAt = Number.NEGATIVE_INFINITY
+  let asOf = loadedAt
+
+  const resolve = createRemoteJWKSet(new URL(url), {
+    cacheMaxAge: Number.POSITIVE_INFINITY,
+    cooldownDuration: Number.POSITIVE_INFINITY,
+    async [customFetch](address) {
+      const sentAt = elapsed()
+      const { bytes, age } = await get(fetch, address, { accept: 'application/json', maxBytes, signal })
+      // As old as the request, not as the answer.
+      asOf = sentAt - age
+      return new Response(bytes)
+    },
+  })
+
+  return {
+    resolve,
+    async noOlderThan(age) {
+      // A load that is under way may have been sent too long ago: then another one.
+      for (let tries = 0; elapsed() - loadedAt > age; tries++) {
+        if (tries === 2) throw new Error('the keys are older than allowed')
+        await resolve.reload()
+        loadedAt = asOf
+      }
+    },
+  }
+}

@@ -1,0 +1,84 @@
+import { challenge } from './challenge.ts'
+
+/** What is told of each reason: safe to show to the caller. Quotation marks and backslashes may not be in it (RFC 6750 §3). */
+const reasons = {
+  token_missing: 'No access token was sent.',
+  request_malformed: 'The Authorization header cannot be read.',
+  scope_insufficient: 'The token lacks the scope that is needed.',
+
+  token_malformed: 'The token cannot be read.',
+  token_type_wrong: 'The token is not an access token.',
+  algorithm_refused: 'The algorithm of the signature is not accepted.',
+  signature_wrong: 'The signature is wrong.',
+  issuer_wrong: 'The token is from another issuer.',
+  audience_wrong: 'The token is for another audience.',
+  token_expired: 'The token has expired.',
+  token_not_yet_valid: 'The token is not valid yet.',
+  claims_malformed: 'A claim is missing or has the wrong shape.',
+  binding_unproven: 'The token is bound to a key, which cannot be checked here.',
+  key_unknown: 'The signing key is not published.',
+  key_withdrawn: 'The signing key was withdrawn.',
+  keys_unavailable: 'The signing keys could not be loaded.',
+
+  task_closed: 'The task is closed.',
+  task_suspended: 'The task is suspended.',
+  task_changed: 'The context of the task has changed.',
+  credential_revoked: 'The token was revoked.',
+  credential_suspended: 'The token is suspended.',
+
+  status_missing: 'Whether the token is revoked is not known, and it names no status list.',
+  status_foreign: 'The status list that the token names is not of its issuer.',
+  status_unreachable: 'Whether the token is revoked is not known: neither feed nor status list can be had.',
+  status_malformed: 'The status list cannot be read.',
+  status_key_refused: 'The status list is not signed by a key of the issuer.',
+  status_other: 'The status list is another one.',
+  status_stale: 'The status list is too old.',
+  status_out_of_range: 'The status list has no such index.',
+  status_unknown: 'The status list says what is not understood.',
+
+  verifier_closed: 'The verifier is closed.',
+} as const
+
+/** Why a token was refused: a closed set. */
+export type RefusalCode = keyof typeof reasons
+
+/** Every refusal code, for tables and metrics. */
+export const refusalCodes: readonly RefusalCode[] = Object.keys(reasons) as RefusalCode[]
+
+/** The error code of RFC 6750 §3.1; null where no token was sent, for then none may be told. */
+export type OAuthError = 'invalid_request' | 'invalid_token' | 'insufficient_scope' | null
+
+/**
+ * The one error of this package: a request that may not go on. Whatever is not a clear yes is one.
+ *
+ * `message` holds no secret and nothing that the token or the broker said, and may be shown to the caller.
+ */
+export class VerifierRefusal extends Error {
+  override readonly name = 'VerifierRefusal'
+  /** Why. */
+  readonly code: RefusalCode
+  /** The status to answer with: 401, but 400 for a request that cannot be read and 403 for a missing scope. */
+  readonly status: 400 | 401 | 403
+  readonly error: OAuthError
+  /** Value of the `WWW-Authenticate` header to answer with (RFC 6750 §3). */
+  readonly challenge: string
+
+  /**
+   * @param options.scope the scope that was needed, for the challenge of `scope_insufficient`
+   * @param options.cause what really happened: for the log, never for the caller
+   */
+  constructor(code: RefusalCode, options: { scope?: string | undefined; cause?: unknown } = {}) {
+    super(reasons[code], options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.error = errorOf(code)
+    this.status = this.error === 'invalid_request' ? 400 : this.error === 'insufficient_scope' ? 403 : 401
+    const description = this.error === null ? null : `${code}: ${reasons[code]}`
+    this.challenge = challenge({ error: this.error, description, scope: options.scope })
+  }
+}
+
+function errorOf(code: RefusalCode): OAuthError {
+  if (code === 'token_missing') return null
+  if (code === 'request_malformed') return 'invalid_request'
+  return code === 'scope_insufficient' ? 'insufficient_scope' : 'invalid_token'
+}
