@@ -3,27 +3,23 @@ import { table } from './tell.ts'
 
 interface Row {
   at: string
-  principal: string
+  principal: string | null
   action: string
   decision: string
   code: string | null
   policies: string[]
-  asked: { scope?: string; active?: boolean; patch?: Record<string, string>; outcome?: string }
+  asked: { scope?: string; patch?: Record<string, string>; outcome?: string; hook?: string }
 }
 
 /** What the story must have left in the log. */
 const expected = [
   'open allow',
   'mint allow',
-  'introspect allow',
   'mint deny refused',
   'change_context allow',
-  'introspect allow',
   'mint deny context_drift',
   'mint allow',
-  'introspect allow',
   'close allow',
-  'introspect allow',
   'mint deny task_closed',
 ]
 
@@ -34,7 +30,7 @@ export function logTable(items: unknown): void {
     ['ms', 'who', 'action', 'asked', 'decision', 'by'],
     rows.map(row => [
       String(Date.parse(row.at) - Date.parse(rows[0]?.at ?? '')),
-      row.principal,
+      row.principal ?? `the authority ${row.asked.hook}`,
       row.action,
       asked(row),
       row.decision,
@@ -47,8 +43,7 @@ export function logTable(items: unknown): void {
     throw new StepFailed(`the decision log: expected ${expected.join(', ')}, found ${told.join(', ')}`)
 }
 
-function asked({ asked: { scope, active, patch, outcome } }: Row): string {
-  if (active !== undefined) return active ? 'live? yes' : 'live? no'
+function asked({ asked: { scope, patch, outcome } }: Row): string {
   if (patch) return Object.entries(patch).flat().join(' = ')
   return scope ?? outcome ?? ''
 }

@@ -1,70 +1,36 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import express, { type RequestHandler } from 'express'
-import { createRemoteJWKSet, type JWTPayload, jwtVerify } from 'jose'
-
-/** Why a request was turned away, in the words of RFC 6750 §3.1. */
-type Refusal = 'invalid_token' | 'insufficient_scope'
+import express from 'express'
+import { authOf, createVerifier, requireTask } from '../../src/verifier/index.ts'
 
 /**
- * A service that accepts Hallpass tokens, as small as one can be: signature and claims are checked here against the broker's
- * published keys, and whether the token is still live is asked of the broker, with the service's own attestation.
+ * A service that accepts Hallpass tokens, as small as one can be. The verifier checks each token here, without asking the broker, and
+ * follows the broker's live feed: it knows of an end within milliseconds.
  */
 export async function startService(options: {
   broker: string
   audience: string
-  /** An attestation of the service itself. */
-  attest: () => string
   stops: (() => Promise<void>)[]
 }): Promise<string> {
-  const { broker, audience, attest, stops } = options
-  const keys = createRemoteJWKSet(new URL(`${broker}/.well-known/jwks.json`))
-
-  const needs =
-    (scope: string): RequestHandler =>
-    async (request, response, next) => {
-      const refusal = await check(request.get('authorization')?.replace(/^Bearer /, '') ?? '', scope)
-      if (refusal === null) return next()
-      const status = refusal === 'insufficient_scope' ? 403 : 401
-      response.status(status).set('WWW-Authenticate', `Bearer error="${refusal}"`).json({ error: refusal })
-    }
-
-  async function check(token: string, scope: string): Promise<Refusal | null> {
-    const claims = await verified(token)
-    if (!claims) return 'invalid_token'
-    if (!String(claims.scope).split(' ').includes(scope)) return 'insufficient_scope'
-    return (await isLive(token)) ? null : 'invalid_token'
-  }
-
-  async function verified(token: string): Promise<JWTPayload | null> {
-    // RFC 9068 §4.
-    const expected = {
-      issuer: broker,
-      audience,
-      typ: 'at+jwt',
-      algorithms: ['ES256'],
-      requiredClaims: ['exp'],
-    }
-    return jwtVerify(token, keys, expected).then(
-      ({ payload }) => payload,
-      () => null,
-    )
-  }
-
-  /** RFC 7662. Whatever is not a clear yes is no. */
-  async function isLive(token: string): Promise<boolean> {
-    const response = await fetch(`${broker}/oauth2/introspect`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${attest()}` },
-      body: new URLSearchParams({ token }),
-    })
-    const { active } = (await response.json()) as { active?: unknown }
-    return response.ok && active === true
-  }
+  const { broker: issuer, audience, stops } = options
+  const verifier = await createVerifier({ issuer, audience })
+  stops.push(async () => verifier.close())
 
   const app = express()
-  app.post('/staging', needs('deploy:staging'), (_, response) => void response.json({ deployed: 'staging' }))
-  app.post('/prod', needs('deploy:prod'), (_, response) => void response.json({ deployed: 'prod' }))
+  app.post('/staging', requireTask(verifier, { scope: 'deploy:staging' }), (_, response) => {
+    response.json({ deployed: 'staging' })
+  })
+  app.post('/prod', requireTask(verifier, { scope: 'deploy:prod' }), (_, response) => {
+    response.json({ deployed: 'prod' })
+  })
+  // A request that lasts: it goes on until the token dies.
+  app.post('/watch', requireTask(verifier, { scope: 'deploy:staging' }), (request, response) => {
+    const { signal } = authOf(request)
+    response.type('application/json').flushHeaders()
+    const end = () => response.end(JSON.stringify({ stopped: signal.reason.code }))
+    if (signal.aborted) end()
+    else signal.addEventListener('abort', end)
+  })
 
   const server = createServer(app)
   await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening))

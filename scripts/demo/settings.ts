@@ -8,8 +8,11 @@ export const names = {
   ciAudience: 'https://hallpass.demo',
   staffAudience: 'hallpass-console',
   trustDomain: 'prod.example',
-  /** Path of the protected service's SPIFFE ID, and the audience that its callers' tokens need. */
-  servicePath: '/deploy',
+  /** Path of the agent's SPIFFE ID. */
+  agentPath: '/agent',
+  /** What the CI signs its deliveries with. */
+  hookSecret: 'a secret that the CI and the broker share',
+  /** The audience that tokens for the protected service need. */
   serviceAudience: 'https://deploy.example',
 } as const
 
@@ -51,6 +54,8 @@ const hallpassYaml = (ciIssuer: string, staffIssuer: string) => ({
     },
     { name: 'prod', kind: 'spiffe', trust_domain: names.trustDomain, bundle: { file: 'bundle.json' } },
   ],
+  // The CI says when a job is over, in GitHub's words, even when its runner cannot.
+  hooks: [{ name: 'ci', kind: 'github', secret: names.hookSecret }],
 })
 
 const policy = `
@@ -67,12 +72,12 @@ when {
   context.task.hasTag("environment") && context.task.getTag("environment") == "staging"
 };
 
-@id("service-introspects")
-permit (
-  principal == Workload::"spiffe://${names.trustDomain}${names.servicePath}",
-  action == Action::"introspect",
-  resource
-)
+@id("agents-run")
+permit (principal is Workload, action == Action::"open", resource == TaskKind::"agent-run")
+when { principal.source == "prod" };
+
+@id("agents-deploy-to-staging")
+permit (principal == Workload::"spiffe://${names.trustDomain}${names.agentPath}", action == Action::"mint", resource == Scope::"deploy:staging")
 when { context.audience == "${names.serviceAudience}" };
 
 @id("sre-handles-tasks")
@@ -82,6 +87,6 @@ permit (
   resource is Task
 );
 
-@id("sre-reads-the-log")
+@id("sre-administers")
 permit (principal in Group::"staff/groups/sre", action == Action::"administer", resource);
 `

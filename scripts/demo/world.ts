@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type OpenIdProvider, startOpenIdProvider } from '../../test/support/openid-provider.ts'
-import { createTrustDomain } from '../../test/support/spiffe.ts'
+import { createTrustDomain, type TestTrustDomain } from '../../test/support/spiffe.ts'
 import { type BrokerProcess, startBrokerProcess } from './broker.ts'
 import { startService } from './service.ts'
 import { names, writeSettings } from './settings.ts'
@@ -13,6 +13,8 @@ export interface World {
   /** Real OpenID providers: the CI's, which signs for jobs, and the company's, where people sign in. */
   ci: OpenIdProvider
   staff: OpenIdProvider
+  /** The trust domain of the agents. */
+  prod: TestTrustDomain
   /** Where the protected service is. */
   service: string
   signal: AbortSignal
@@ -33,11 +35,6 @@ export async function startWorld(signal: AbortSignal, stops: (() => Promise<void
   const config = await writeSettings(folder, { ciIssuer: ci.issuer, staffIssuer: staff.issuer })
   const broker = await startBrokerProcess({ config, signal, stops })
 
-  const service = await startService({
-    broker: broker.url,
-    audience: names.serviceAudience,
-    attest: () => prod.svid(names.servicePath, { audience: broker.url }),
-    stops,
-  })
-  return { broker, ci, staff, service, signal }
+  const service = await startService({ broker: broker.url, audience: names.serviceAudience, stops })
+  return { broker, ci, staff, prod, service, signal }
 }

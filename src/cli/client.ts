@@ -8,11 +8,14 @@ export interface Client {
     query?: Record<string, string | undefined>,
   ): Promise<{ items: Row[]; next: string | null }>
   read(path: string): Promise<Row>
-  post(path: string, body?: Record<string, string | undefined>): Promise<Row>
-  postForPage(path: string): Promise<{ items: Row[]; next: string | null }>
+  /** `patience` in milliseconds, for what may take longer than usual. */
+  post(path: string, body?: Row, options?: { patience?: number }): Promise<Row>
+  postForPage(path: string, body?: Row): Promise<{ items: Row[]; next: string | null }>
+  remove(path: string): Promise<void>
 }
 
-const patience = 30_000
+/** Milliseconds. */
+const usualPatience = 30_000
 
 export const createClient = ({
   url,
@@ -23,7 +26,12 @@ export const createClient = ({
   token: string
   fetch: Io['fetch']
 }): Client => {
-  const call = async (method: string, path: string, body?: Row): Promise<Row> => {
+  const call = async (
+    method: string,
+    path: string,
+    body?: Row,
+    { patience = usualPatience }: { patience?: number } = {},
+  ): Promise<Row> => {
     const response = await fetch(url.replace(/\/+$/, '') + path, {
       method,
       headers: {
@@ -38,6 +46,7 @@ export const createClient = ({
     }).catch((cause: unknown) => {
       throw new CommandError(`The broker at ${url} cannot be reached (${reason(cause)})`)
     })
+    if (response.status === 204) return {}
     const answer: unknown = await response.json().catch(() => null)
     if (!isRow(answer)) throw new CommandError(`The broker answered ${response.status} without a JSON object`)
     if (!response.ok) throw refusal(response.status, answer)
@@ -57,8 +66,11 @@ export const createClient = ({
       return page(await call('GET', given.length === 0 ? path : `${path}?${new URLSearchParams(given)}`))
     },
     read: path => call('GET', path),
-    post: (path, body = {}) => call('POST', path, body),
-    postForPage: async path => page(await call('POST', path)),
+    post: (path, body = {}, options) => call('POST', path, body, options),
+    postForPage: async (path, body) => page(await call('POST', path, body)),
+    remove: async path => {
+      await call('DELETE', path)
+    },
   }
 }
 

@@ -13,12 +13,15 @@ import { newId } from '../ids.ts'
 import { type Job, jobOf } from '../task/job.ts'
 import { CommandError, type Io } from './io.ts'
 import { cell, details, type Row } from './output.ts'
+import { below, readParent } from './parents.ts'
 
 export interface Asked {
   attestation: string
   scope: string[]
   audience: string[]
   kind?: string
+  /** Files with the tasks that it would be opened below, root first. */
+  parent?: string[]
 }
 
 export interface Explanation {
@@ -27,7 +30,7 @@ export interface Explanation {
   json: Row
 }
 
-/** What the broker would decide, now, if this attestation asked for these scopes in a task that is opened for it. */
+/** What the broker would decide, now, if this attestation asked for these scopes in a task that is opened for it, on its own or below another. */
 export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promise<Explanation> => {
   // 1. Who is asking: verified against the trust sources, over the network where their keys are there.
   const attestor = createAttestor({ ...config, clock: io.clock })
@@ -35,14 +38,17 @@ export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promi
 
   // 2. For what.
   const job = jobOf(principal)
-  const task = taskAsItWouldBe(io, principal, { kind: kindOf(principal, job, asked.kind), job })
+  const parent = readParent(io, config, principal, asked.parent ?? [])
+  const task = taskAsItWouldBe(io, principal, { kind: kindOf(principal, job, asked.kind), job, parent })
 
   // 3. May they?
   const policies = await compiled(config)
   const circumstances = { caller: principal, now: io.clock(), ip: null }
   const ttl = Math.floor(Math.min(config.credentials.ttlDefault, config.credentials.ttlMax) / 1000)
   const asks: Ask[] = [
-    { ...circumstances, action: 'open', task },
+    parent === null
+      ? { ...circumstances, action: 'open', task }
+      : { ...circumstances, action: 'open_child', parent, task },
     ...asked.audience.flatMap(audience =>
       asked.scope.map(
         scope =>
@@ -51,7 +57,7 @@ export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promi
     ),
   ]
   const decided = asks.map(ask => ({ ask, decision: decide(policies, ask) }))
-  const described = describe(principal, task, job)
+  const described = describe(principal, task, job, parent)
   return {
     allow: decided.every(({ decision }) => decision.allow),
     text: [text(described), ...decided.map(({ ask, decision }) => explainText(policies, ask, decision))].join(
@@ -85,7 +91,7 @@ const kindOf = (principal: Principal, job: Job | null, named: string | undefined
 const taskAsItWouldBe = (
   io: Io,
   { id }: Principal,
-  { kind, job }: { kind: string; job: Job | null },
+  { kind, job, parent }: { kind: string; job: Job | null; parent: TaskView | null },
 ): TaskView => ({
   id: newId(),
   kind,
@@ -93,7 +99,7 @@ const taskAsItWouldBe = (
   context: job?.context ?? {},
   subject: id,
   owner: id,
-  depth: 0,
+  ...below(parent),
   openedAt: io.clock(),
 })
 
@@ -103,11 +109,17 @@ const compiled = async ({ policy }: LoadedConfig): Promise<CompiledPolicies> => 
   throw new CommandError(`The policies would not be loaded:\n${result.faults.map(faultText).join('\n')}`)
 }
 
-const describe = (principal: Principal, task: TaskView, job: Job | null) => ({
+const describe = (principal: Principal, task: TaskView, job: Job | null, parent: TaskView | null) => ({
   principal: { id: principal.id, kind: principal.kind, trust: principal.trust },
   groups: principal.groups,
   tags: principal.tags,
-  task: { kind: task.kind, ref: job?.ref ?? null, bind: job?.bind ?? [], context: task.context },
+  task: {
+    kind: task.kind,
+    ref: job?.ref ?? null,
+    parent_id: parent?.id ?? null,
+    bind: job?.bind ?? [],
+    context: task.context,
+  },
 })
 
 const text = ({ principal, groups, tags, task }: ReturnType<typeof describe>): string =>
@@ -117,6 +129,7 @@ const text = ({ principal, groups, tags, task }: ReturnType<typeof describe>): s
       is: `${principal.kind} of ${principal.trust}`,
       task: task.kind,
       ref: task.ref,
+      parent: task.parent_id,
     }),
     named('groups', groups.map(cell)),
     named('tags', pairs(tags)),

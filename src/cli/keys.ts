@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { connect, globalOptions } from './connect.ts'
 import type { Io } from './io.ts'
 import { printPage } from './output.ts'
@@ -10,7 +10,7 @@ export const addKeys = (program: Command, io: Io): void => {
 
   keys
     .command('list')
-    .description('every key that is published')
+    .description('every key that is published, and those withdrawn lately')
     .action(async (_: object, command: Command) => {
       const options = globalOptions(command)
       printPage(io, await (await connect(io, options)).page('/v1/keys'), { ...options, columns })
@@ -26,4 +26,20 @@ export const addKeys = (program: Command, io: Io): void => {
         columns,
       })
     })
+
+  keys
+    .command('withdraw')
+    .description('for a key that may be in other hands: everything that it signed is dead')
+    .argument('<kid>', 'the key', kid)
+    .option('--reason <text>', 'for the log')
+    .action(async (key: string, { reason }: { reason?: string }, command: Command) => {
+      const options = globalOptions(command)
+      const client = await connect(io, options)
+      printPage(io, await client.postForPage(`/v1/keys/${key}/withdraw`, { reason }), { ...options, columns })
+    })
+}
+
+const kid = (text: string): string => {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new InvalidArgumentError('It is not a kid.')
+  return text
 }

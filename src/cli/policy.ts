@@ -34,6 +34,11 @@ export const addPolicy = (program: Command, io: Io): void => {
     .requiredOption('--scope <scope>', 'scopes, with spaces between them; may be repeated', words)
     .requiredOption('--audience <audience>', 'for whom; may be repeated', listed)
     .option('--kind <kind>', "the task's kind, where the attestation names no job")
+    .option(
+      '--parent <file>',
+      'the task to open it below, as "tasks show ID --json" prints it; repeated, root first, where that one has a parent',
+      listed,
+    )
     .action(async (asked: Asked, command: Command) => {
       const options = globalOptions(command)
       const { allow, text, json } = await explain(io, configOf(io, options), asked)

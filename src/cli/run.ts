@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config.ts'
 import { HallpassError } from '../errors.ts'
+import { addBlocks } from './blocks.ts'
 import { configOf, globalOptions, operatorToken } from './connect.ts'
 import { addCredentials } from './credentials.ts'
 import { addDecisions } from './decisions.ts'
@@ -8,6 +9,7 @@ import { CommandError, type Io } from './io.ts'
 import { addKeys } from './keys.ts'
 import { printableLines } from './output.ts'
 import { addPolicy } from './policy.ts'
+import { addRevoke } from './revoke.ts'
 import { addTasks } from './tasks.ts'
 
 /** Runs one command. @returns its exit code: 0 done, 1 refused or failed, 2 wrongly called. */
@@ -47,6 +49,8 @@ const program = (io: Io): Command => {
     })
   addTasks(hallpass, io)
   addCredentials(hallpass, io)
+  addRevoke(hallpass, io)
+  addBlocks(hallpass, io)
   addDecisions(hallpass, io)
   addKeys(hallpass, io)
   addPolicy(hallpass, io)

@@ -105,7 +105,7 @@ export function readsOf(policies: PolicyJson[]): Reads {
 
   const isIn = (left: Flow, right: Flow): Flow => {
     compared(right)
-    for (const origin of left.direct) {
+    for (const origin of carried(left)) {
       if (origin === 'other') foreign = everything = true
       else if (origin !== 'context') hierarchies.add(origin)
     }
