@@ -10,6 +10,7 @@ import type { Database } from '../store/database.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import { closeDueTasks, lockSweep, prune } from '../store/sweep.ts'
+import { closeIfDue } from '../task/due.ts'
 
 export interface SweeperDeps {
   db: Database
@@ -33,6 +34,8 @@ export interface Sweeper {
 
 /** Rows at a time: a transaction stays short, however much is due. */
 const closeMost = 500
+/** Trees that are waited for at the same time: each takes a connection. */
+const waitMost = 4
 const pruneMost = 5_000
 /** How long what can matter no more is kept all the same: replicas' clocks differ. */
 const margin = 3_600_000
@@ -47,13 +50,22 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
     let closed = 0
     for (let more = true; more; ) {
       const round = await closeDue(db, new Date(clock()))
-      closed += round.closed
+      closed += round.closed + (await closeBusy(round.busy))
       more = round.more
     }
     await deps.blocks.reload()
     await keyring.reload()
     await keyring.maintain()
     onSwept?.(closed)
+  }
+
+  /** A tree that is minted for without a pause is never free: it has to be waited for. What takes too long is left for the next round. */
+  async function closeBusy(ids: string[]): Promise<number> {
+    const closings = await Promise.allSettled(ids.slice(0, waitMost).map(id => closeIfDue(db, id, clock())))
+    for (const closing of closings)
+      if (closing.status === 'rejected')
+        log.warn({ err: causeOf(closing.reason) }, 'a task that is due could not be closed')
+    return closings.filter(closing => closing.status === 'fulfilled' && closing.value).length
   }
 
   async function pruneAll(): Promise<void> {
@@ -68,8 +80,7 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
       try {
         await work()
       } catch (error) {
-        const cause = error instanceof HallpassError ? error.cause : error
-        log.error({ err: cause instanceof Error ? cause.message : String(cause) }, `${what} failed`)
+        log.error({ err: causeOf(error) }, `${what} failed`)
       }
     }
   }
@@ -93,12 +104,17 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
   }
 }
 
+function causeOf(error: unknown): string {
+  const cause = error instanceof HallpassError ? error.cause : error
+  return cause instanceof Error ? cause.message : String(cause)
+}
+
 /** Closes what is due, with its decision rows and its place in the revocation record. */
-function closeDue(db: Database, now: Date): Promise<{ closed: number; more: boolean }> {
+function closeDue(db: Database, now: Date): Promise<{ closed: number; busy: string[]; more: boolean }> {
   return db.transaction(async tx => {
-    if (!(await lockSweep(tx))) return { closed: 0, more: false }
-    const { found, closed } = await closeDueTasks(tx, now, closeMost)
-    if (closed.length === 0) return { closed: 0, more: false }
+    if (!(await lockSweep(tx))) return { closed: 0, busy: [], more: false }
+    const { found, closed, busy } = await closeDueTasks(tx, now, closeMost)
+    if (closed.length === 0) return { closed: 0, busy, more: false }
     await writeDecisions(
       tx,
       closed.map(task => ownDecision(task, now)),
@@ -114,6 +130,6 @@ function closeDue(db: Database, now: Date): Promise<{ closed: number; more: bool
         until,
       })),
     )
-    return { closed: closed.length, more: found === closeMost }
+    return { closed: closed.length, busy, more: found === closeMost }
   })
 }

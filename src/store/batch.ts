@@ -1,3 +1,12 @@
+interface Options {
+  /** Items at a time. */
+  most: number
+  /** Whether an error would only repeat for others. */
+  isShared: (error: unknown) => boolean
+}
+
+type Run<Item, Answer> = (items: Item[]) => Promise<(Answer | Promise<Answer>)[]>
+
 /**
  * Lets callers that arrive while a write is under way share the next one: one transaction, one flush to disk, for all of them.
  *
@@ -7,8 +16,8 @@
  * whoever waits as well, rather than let each batch in turn wait for the same.
  */
 export function batched<Item, Answer>(
-  run: (items: Item[]) => Promise<(Answer | Promise<Answer>)[]>,
-  { most, isShared }: { most: number; isShared: (error: unknown) => boolean },
+  run: Run<Item, Answer>,
+  { most, isShared }: Options,
 ): (item: Item) => Promise<Answer> {
   interface Waiting {
     item: Item
@@ -46,4 +55,24 @@ export function batched<Item, Answer>(
       queue.push({ item, resolve, reject })
       if (!busy) void drain()
     })
+}
+
+/** The same for each key by itself: the items of one never wait for another's. */
+export function batchedBy<Item, Answer>(
+  keyOf: (item: Item) => string,
+  run: Run<Item, Answer>,
+  options: Options,
+): (item: Item) => Promise<Answer> {
+  const batches = new Map<string, { write: (item: Item) => Promise<Answer>; pending: number }>()
+  return async item => {
+    const key = keyOf(item)
+    const batch = batches.get(key) ?? { write: batched(run, options), pending: 0 }
+    batches.set(key, batch)
+    batch.pending++
+    try {
+      return await batch.write(item)
+    } finally {
+      if (--batch.pending === 0) batches.delete(key)
+    }
+  }
 }

@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { Logger } from 'pino'
 import { failureOf, isUnavailable } from './failure.ts'
 import type { Tables } from './tables.ts'
+import { type Waiting, waitingRoom } from './waiting.ts'
 
 /** PostgreSQL as every room uses it: `kysely` for searches, `query` and `transaction` for all else. */
 export interface Database {
@@ -14,6 +15,8 @@ export interface Database {
    * each of its statements may take and wait, where that is longer than usual.
    */
   transaction<T>(work: (tx: Transaction) => Promise<T>, options?: { patience?: number }): Promise<T>
+  /** For transactions that may have to wait long for rows, by what they wait for: the others keep their connections. */
+  waiting: Waiting
   close(): Promise<void>
 }
 
@@ -58,6 +61,7 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
 
   return {
     kysely,
+    waiting: waitingRoom({ most: Math.ceil(connections / 3), patience: lockTimeout }),
     query: (statement, values) => run(pool, statement, values),
 
     async transaction(work, { patience } = {}) {
@@ -101,6 +105,9 @@ const serverTimeouts = {
   text: `SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true)`,
 }
 
+/** Milliseconds. */
+const lockTimeout = 5_000
+
 /** The client gives up a little later than the server. Milliseconds. */
 const giveUpAfter = 2_000
 
@@ -121,7 +128,7 @@ function openPool({ url, log, connections, statementTimeout }: PoolOptions): pg.
     idleTimeoutMillis: 30_000,
     query_timeout: statementTimeout + giveUpAfter,
     statement_timeout: statementTimeout,
-    lock_timeout: 5_000,
+    lock_timeout: lockTimeout,
     idle_in_transaction_session_timeout: 10_000,
     application_name: 'hallpass',
     allowExitOnIdle: false,

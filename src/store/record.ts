@@ -22,8 +22,8 @@ export interface Reading {
   rows: RecordRow[]
 }
 
-/** Rows of one reading at the most. */
-export const pageSize = 2_000
+/** Rows of one reading at the most: few enough that nothing else waits long while they are handed on. */
+export const pageSize = 500
 
 interface Row {
   epoch: string

@@ -44,6 +44,9 @@ export type Reserved = 'reserved' | 'stale' | 'reused'
 /** The task and those above it. */
 export const pathOf = ({ task }: Reservation): string[] => [task.id, ...task.ancestors.map(({ id }) => id)]
 
+/** The top of the task's tree. */
+export const rootOf = ({ task }: Reservation): string => task.ancestors[0]?.id ?? task.id
+
 /** The columns of a credential as JSON gives them to `jsonb_to_recordset`, and their names. */
 export const credentialColumns = `jti uuid, task_id uuid, task_ver integer, type text, scope text, audience text[], kid text,
   decision_id uuid, issued_at timestamptz, expires_at timestamptz, path_vers integer[], status_list uuid, status_idx integer`

@@ -7,6 +7,7 @@ import {
   pathOf,
   type Reservation,
   type Reserved,
+  rootOf,
 } from './reservation.ts'
 import { consumeUses, type Use } from './uses.ts'
 
@@ -90,8 +91,6 @@ export async function reserveHeld(
   }
   return answers
 }
-
-const rootOf = ({ task }: Reservation): string => task.ancestors[0]?.id ?? task.id
 
 /** What `reserveAtOnce` checks in SQL; `path` is the task and those above it. */
 function stands(

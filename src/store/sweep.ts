@@ -34,21 +34,26 @@ export async function lockSweep(tx: Transaction): Promise<boolean> {
   return row?.mine === true
 }
 
+export interface Due {
+  /** How many were found, the topmost of each branch. */
+  found: number
+  closed: Task[]
+  /** IDs of those whose trees somebody else was changing, or minting for, at this moment. */
+  busy: string[]
+}
+
 /**
- * Closes tasks past their deadline or silent past their heartbeat, and everything below them. Answers those that were due themselves,
- * the topmost of each branch. Passes over trees that are being changed at this moment.
+ * Closes tasks past their deadline or silent past their heartbeat, the topmost of each branch, and everything below them. Waits for
+ * nobody.
  */
-export async function closeDueTasks(
-  tx: Transaction,
-  now: Date,
-  most: number,
-): Promise<{ found: number; closed: Task[] }> {
+export async function closeDueTasks(tx: Transaction, now: Date, most: number): Promise<Due> {
   const found = await tx.query<{ id: string; root_id: string }>(due, [now, most])
-  if (found.length === 0) return { found: 0, closed: [] }
+  if (found.length === 0) return { found: 0, closed: [], busy: [] }
   const held = await lockFreeTrees(tx, [...new Set(found.map(row => row.root_id))])
   const closed = (await tx.query<TaskRow>(closeDue, [now, found.map(row => row.id), held])).map(taskOf)
   await closeDescendants(tx, closed, now)
-  return { found: found.length, closed }
+  const busy = found.filter(row => !held.includes(row.root_id)).map(row => row.id)
+  return { found: found.length, closed, busy }
 }
 
 export interface Cutoffs {

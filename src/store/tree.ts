@@ -1,4 +1,4 @@
-import type { Transaction } from './database.ts'
+import type { Database, Transaction } from './database.ts'
 import type { Task } from './task-record.ts'
 import { type TaskRow, taskColumns, taskOf } from './tasks.ts'
 
@@ -6,6 +6,11 @@ const lockRoot = {
   name: 'tree_lock',
   text: `SELECT ${taskColumns} FROM tasks t WHERE t.id = (SELECT root_id FROM tasks WHERE id = $1) FOR UPDATE OF t`,
 }
+const lockRootFree = { name: 'tree_lock_free_root', text: `${lockRoot.text} SKIP LOCKED` }
+const readRoot = { name: 'tree_read_root', text: 'SELECT root_id FROM tasks WHERE id = $1' }
+const holdRoots = 'SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR SHARE'
+const holdRootsFree = { name: 'tree_hold_free', text: `${holdRoots} SKIP LOCKED` }
+const holdRootsWaiting = { name: 'tree_hold_waiting', text: holdRoots }
 const lockRoots = {
   name: 'tree_lock_free',
   text: 'SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED',
@@ -33,11 +38,38 @@ const silenceBegins = {
  * children being opened. The lock is a statement of its own: what is read after it is what it holds (a statement that waited for a
  * lock would see the rest of the tree as it was before).
  */
-export async function lockTree(tx: Transaction, id: string): Promise<Task | null> {
-  const [root] = await tx.query<TaskRow>(lockRoot, [id])
+export async function lockTree(tx: Transaction, id: string, statement = lockRoot): Promise<Task | null> {
+  const [root] = await tx.query<TaskRow>(statement, [id])
   if (!root || root.id === id) return root ? taskOf(root) : null
   const [row] = await tx.query<TaskRow>(read, [id])
   return row ? taskOf(row) : null
+}
+
+/**
+ * A transaction that holds the tree of a task as `lockTree` does. Where somebody else is changing it, those who come meanwhile take one
+ * connection between them: a tree that takes its time to end holds up no other.
+ */
+export async function inTree<T>(
+  db: Database,
+  id: string,
+  work: (tx: Transaction, task: Task | null) => Promise<T>,
+): Promise<T> {
+  const first = await db.transaction(async tx => {
+    const task = await lockTree(tx, id, lockRootFree)
+    const [busy] = task ? [] : await tx.query<{ root_id: string }>(readRoot, [id])
+    return busy ? { busy: busy.root_id } : { done: await work(tx, task) }
+  })
+  if ('done' in first) return first.done
+  return db.waiting(first.busy, () => db.transaction(async tx => work(tx, await lockTree(tx, id))))
+}
+
+/**
+ * Holds trees against ending and against every change, as many may at the same time; answers the roots that are held. Those that are
+ * being changed at this moment are waited for, or passed over.
+ */
+export async function holdTrees(tx: Transaction, roots: string[], wait: boolean): Promise<string[]> {
+  const rows = await tx.query<{ id: string }>(wait ? holdRootsWaiting : holdRootsFree, [roots])
+  return rows.map(({ id }) => id)
 }
 
 /** Holds those of the trees that nobody else is changing at this moment; answers their roots. */

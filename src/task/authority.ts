@@ -1,14 +1,14 @@
 import type { Clock } from '../clock.ts'
 import type { Config, Hook } from '../config.ts'
 import { newId } from '../ids.ts'
-import type { Database, Transaction } from '../store/database.ts'
+import type { Database } from '../store/database.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { findOpenByRef, findOpenUnder, holdRun, type Name, rememberEnd, runKey } from '../store/names.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { Task } from '../store/task-record.ts'
 import { nameKey } from '../store/tasks.ts'
-import { lockTree } from '../store/tree.ts'
+import { inTree } from '../store/tree.ts'
 import { closed, writeChange } from './end.ts'
 import type { EndedName } from './ended-name.ts'
 import { isTemplated } from './runs.ts'
@@ -91,8 +91,7 @@ async function openTasks(
 /** False where it has ended already. */
 function end(deps: AuthorityDeps, report: Report, name: EndedName, id: string): Promise<boolean> {
   const at = new Date(deps.clock())
-  return deps.db.transaction(async (tx: Transaction) => {
-    const task = await lockTree(tx, id)
+  return inTree(deps.db, id, async (tx, task) => {
     if (!task || task.state === 'closed') return false
     const ended = closed(task, task.deadline <= at ? 'expired' : name.ending, at)
     const revocations = await writeChange(tx, task, ended, at)

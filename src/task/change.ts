@@ -5,7 +5,7 @@ import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { Task } from '../store/task-record.ts'
-import { lockTree } from '../store/tree.ts'
+import { inTree } from '../store/tree.ts'
 import { authorize } from './authorize.ts'
 import type { TaskDeps } from './deps.ts'
 import { writeChange } from './end.ts'
@@ -29,8 +29,7 @@ export async function changeTask(
 ): Promise<Task> {
   const event = newEvent(asker, change.action, deps.clock(), change.asked)
   return refusalsLogged(event, deps.writeDecision, () =>
-    deps.db.transaction(async tx => {
-      const task = await lockTree(tx, taskId)
+    inTree(deps.db, taskId, async (tx, task) => {
       authorize(deps, event, task, change.action)
       const changed = change.apply(task, event.at)
       const revocations = changed === task ? [] : await writeChange(tx, task, changed, event.at)

@@ -4,7 +4,7 @@ import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { Task } from '../store/task-record.ts'
 import { silentAt } from '../store/tasks.ts'
-import { lockTree } from '../store/tree.ts'
+import { inTree } from '../store/tree.ts'
 import { closed, writeChange } from './end.ts'
 
 /**
@@ -16,15 +16,18 @@ export function isDue(task: Task, now: number): boolean {
   return task.deadline.getTime() <= now || silent.some(at => at !== null && at <= now)
 }
 
-/** Closes a task that is due, as the sweeper would within seconds; as silent, too, where the silence is that of a task above it. */
-export async function closeIfDue(db: Database, id: string, now: number): Promise<void> {
-  await db.transaction(async tx => {
-    const task = await lockTree(tx, id)
-    if (!task || task.state === 'closed' || !isDue(task, now)) return
+/**
+ * Closes a task that is due, as the sweeper would within seconds; as silent, too, where the silence is that of a task above it. Answers
+ * whether it was.
+ */
+export async function closeIfDue(db: Database, id: string, now: number): Promise<boolean> {
+  return inTree(db, id, async (tx, task) => {
+    if (!task || task.state === 'closed' || !isDue(task, now)) return false
     const at = new Date(now)
     const ended = closed(task, task.deadline.getTime() <= now ? 'expired' : 'silent', at)
     const revocations = await writeChange(tx, task, ended, at)
     await writeDecisions(tx, [ownDecision(ended, at)])
     await appendRevocations(tx, revocations)
+    return true
   })
 }

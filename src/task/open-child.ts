@@ -1,5 +1,6 @@
 import { HallpassError } from '../errors.ts'
 import type { Event } from '../observe/record.ts'
+import { descendantsMost } from '../store/open.ts'
 import type { Ancestor, Task } from '../store/task-record.ts'
 import { findTask, silentAt } from '../store/tasks.ts'
 import { authorize, circumstances } from './authorize.ts'
@@ -33,15 +34,14 @@ export function mustBearChild({ clock, tasks }: TaskDeps, parent: Task): void {
   if (parent.state === 'suspended' || parent.ancestors.some(({ state }) => state !== 'open'))
     throw new HallpassError('task_suspended', 'The parent is suspended.')
   if (parent.ancestors.length >= tasks.depthMax)
-    throw new HallpassError('invalid', 'The task cannot be opened so.', {
-      paths: [
-        {
-          path: '/parent_id',
-          message: `has ${parent.ancestors.length} tasks above it, and depth_max is ${tasks.depthMax}`,
-        },
-      ],
-    })
+    throw parentFault(`has ${parent.ancestors.length} tasks above it, and depth_max is ${tasks.depthMax}`)
 }
+
+export const fullTree = (): HallpassError =>
+  parentFault(`is in a tree that has ${descendantsMost} open tasks below its root, which is the most`)
+
+const parentFault = (message: string): HallpassError =>
+  new HallpassError('invalid', 'The task cannot be opened so.', { paths: [{ path: '/parent_id', message }] })
 
 /** A task as its children see it. */
 export const ancestorOf = (task: Task): Ancestor => ({

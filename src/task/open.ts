@@ -8,7 +8,7 @@ import { mustNotBeBlocked } from './blocked.ts'
 import type { TaskDeps } from './deps.ts'
 import { closeIfDue, isDue } from './due.ts'
 import { deadlineFault } from './life.ts'
-import { ancestorOf, mayOpenChild, mustBearChild, readParent } from './open-child.ts'
+import { ancestorOf, fullTree, mayOpenChild, mustBearChild, readParent } from './open-child.ts'
 import { viewOf } from './view.ts'
 
 /** A task as it is to be opened. */
@@ -108,7 +108,10 @@ async function findUndue(
   return findByName(request)
 }
 
-/** Throws `attestation_reused`, and `task_closed` for a job whose run is over. Unless it answers `opened`, nothing was written. */
+/**
+ * Throws `attestation_reused`, `task_closed` for a job whose run is over, and `invalid` below a root that has too many below it. Unless it
+ * answers `opened`, nothing was written.
+ */
 async function insert(
   deps: TaskDeps,
   event: Event,
@@ -125,6 +128,7 @@ async function insert(
     decision: allowed(event),
   })
   if (opened === 'reused') throw new HallpassError('attestation_reused', 'The attestation was used before.')
+  if (opened === 'full') throw fullTree()
   if (opened === 'ended') throw new HallpassError('task_closed', 'The run that the job is part of is over.')
   return opened
 }

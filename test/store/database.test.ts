@@ -1,5 +1,7 @@
 import type pg from 'pg'
+import pino from 'pino'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { openDatabase } from '../../src/store/database.ts'
 import { allowAll, ciSource, startTestBroker, type TestBroker, testIssuer } from '../support/broker.ts'
 import { asAdmin } from '../support/database.ts'
 import { startIssuer, type TestIssuer } from '../support/issuer.ts'
@@ -35,6 +37,26 @@ const terminate = () =>
       'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
     ),
   )
+
+it('gives the statements of a patient transaction longer, and those after it no longer', async () => {
+  const db = openDatabase({ url: broker.databaseUrl, log: pino({ level: 'silent' }), connections: 1 })
+  const read = {
+    name: 'read_timeouts',
+    text: `SELECT current_setting('statement_timeout') AS statement, current_setting('lock_timeout') AS lock`,
+  }
+  const sleep = { name: 'sleep', text: 'SELECT pg_sleep($1)' }
+  try {
+    expect(await db.transaction(tx => tx.query(read, []), { patience: 60_000 })).toEqual([
+      { statement: '1min', lock: '1min' },
+    ])
+    expect(await db.transaction(tx => tx.query(read, []))).toEqual([{ statement: '10s', lock: '5s' }])
+    const short = db.transaction(tx => tx.query(sleep, [5]), { patience: 100 })
+    await expect(short).rejects.toMatchObject({ code: 'unavailable' })
+    expect(await db.query(read, [])).toEqual([{ statement: '10s', lock: '5s' }])
+  } finally {
+    await db.close()
+  }
+})
 
 it('survives connections that are lost in the middle of transactions and of searches', async () => {
   const uncaught: unknown[] = []
