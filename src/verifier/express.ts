@@ -1,3 +1,4 @@
+import { refusalBody, refusalHeaders } from './answer.ts'
 import type { Auth } from './auth.ts'
 import { bearerToken } from './authorization.ts'
 import type { Verifier } from './create-verifier.ts'
@@ -90,12 +91,3 @@ function authorizations({ headers, rawHeaders = [] }: ConnectRequest): string[] 
   if (sent.length > 1) throw new VerifierRefusal('request_malformed')
   return authorization === undefined ? [] : [authorization]
 }
-
-export const refusalHeaders = ({ challenge }: VerifierRefusal): Record<string, string> => ({
-  'WWW-Authenticate': challenge,
-  'Cache-Control': 'no-store',
-  'Content-Type': 'application/json',
-})
-
-export const refusalBody = ({ error, code }: VerifierRefusal): string =>
-  JSON.stringify({ ...(error !== null && { error }), reason: code })

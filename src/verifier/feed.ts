@@ -34,6 +34,15 @@ export interface FeedDeps {
   signal: AbortSignal
 }
 
+interface Current {
+  controller: AbortController
+  listening: Listening
+  /** Why it was given up. */
+  why: Disconnection | null
+  /** Milliseconds. */
+  renewAfter: number
+}
+
 export interface Feed {
   /** Ends a connection that is of no more use: to be called about every second. */
   look(): void
@@ -51,12 +60,15 @@ const longestAsked = 5000
 /** Milliseconds after which a connection was a good one. */
 const goodAfter = 1000
 /** Milliseconds: by then what was learned of the clocks has worn by 0.7 s (freshness.ts), and a new connection learns it again. */
-const renewAfter = 3_600_000
+const renewAtLatest = 3_600_000
+/** Milliseconds: three ticks. A connection that is silent for so long has died on the way, whatever is allowed. */
+const silentMost = 15_000
 
 /** Follows the feed until the signal fires: connects, applies, and connects again from where it was. */
 export function followFeed(deps: FeedDeps): Feed {
   const { record, freshness, maxStaleness, signal } = deps
-  let current: { controller: AbortController; listening: Listening; why: Disconnection | null } | null = null
+  const silence = Math.min(maxStaleness, silentMost)
+  let current: Current | null = null
   /** Milliseconds that the server asked to be left alone, and over which its readers are to spread when they come back. */
   let asked = 0
   let spread = shortestPause
@@ -83,7 +95,8 @@ export function followFeed(deps: FeedDeps): Feed {
       const token = await before(controller.signal, deps.token?.())
       // Between these two lines and the request's sending nothing may wait: ages are counted from here.
       const listening = { attempt: freshness.connecting(), isSettled: false }
-      current = { controller, listening, why: null }
+      // Not all verifiers that were started together at the same moment.
+      current = { controller, listening, why: null, renewAfter: renewAtLatest * (1 - Math.random() / 4) }
       const response = await deps.fetch(deps.url, request(token, controller.signal))
       clearTimeout(late)
       if (!isEventStream(response)) {
@@ -159,8 +172,8 @@ export function followFeed(deps: FeedDeps): Feed {
   function look(): void {
     if (current === null || current.why !== null) return
     const lasted = freshness.elapsed() - current.listening.attempt.elapsed
-    if (lasted > renewAfter) giveUp('renewed')
-    else if (lasted > maxStaleness && !freshness.isFresh()) giveUp('silent')
+    if (lasted > current.renewAfter) giveUp('renewed')
+    else if (lasted > silence && freshness.age() > silence) giveUp('silent')
   }
 
   function giveUp(why: Disconnection): void {

@@ -1,7 +1,7 @@
+import { refusalBody, refusalHeaders } from './answer.ts'
 import type { Auth } from './auth.ts'
 import { bearerToken } from './authorization.ts'
 import type { Verifier } from './create-verifier.ts'
-import { refusalBody, refusalHeaders } from './express.ts'
 import { VerifierRefusal } from './refusal.ts'
 import { requiredScopes } from './scope.ts'
 

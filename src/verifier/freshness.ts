@@ -23,6 +23,8 @@ export interface Freshness {
   /** Judges a tick that a connection brought: a reading of the record at that time of the database's. */
   heard(at: number, attempt: Attempt): Reading
   isFresh(): boolean
+  /** Milliseconds that have passed since the record was last read, at the most; infinite where that is not known. */
+  age(): number
   /** What was heard is worth nothing until something new is. */
   distrust(): void
   /**
@@ -104,13 +106,16 @@ export function createFreshness({
     return at < seen.at + since - Math.max(0, since) * drift - readingAge
   }
 
+  function age(): number {
+    const moment = elapsed()
+    return newest === null ? Number.POSITIVE_INFINITY : moment + aheadAt(moment) - newest
+  }
+
   return {
     connecting: () => ({ elapsed: elapsed(), steady: clocks.steady(), doubted: null }),
     heard,
-    isFresh() {
-      const moment = elapsed()
-      return newest !== null && moment + aheadAt(moment) - newest <= maxStaleness
-    },
+    isFresh: () => age() <= maxStaleness,
+    age,
     distrust,
     now: () => Math.max(clocks.wall(), seen === null ? 0 : seen.at + clocks.steady() - seen.steady),
     elapsed,

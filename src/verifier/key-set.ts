@@ -6,7 +6,7 @@ export interface KeySet {
   /** jose's key resolver. It loads the keys when there are none yet, and never again by itself. */
   resolve: RemoteJWKSet
   /**
-   * Loads the keys again if they are older than that.
+   * Loads the keys again if they are older than that by now.
    *
    * @param age milliseconds
    * @throws when they cannot be had
@@ -46,8 +46,9 @@ export function createKeySet(options: {
   return {
     resolve,
     async noOlderThan(age) {
+      const since = elapsed() - age
       // A load that is under way may have been sent too long ago: then another one.
-      for (let tries = 0; elapsed() - loadedAt > age; tries++) {
+      for (let tries = 0; loadedAt < since; tries++) {
         if (tries === 2) throw new Error('the keys are older than allowed')
         await resolve.reload()
         loadedAt = asOf

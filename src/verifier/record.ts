@@ -58,6 +58,7 @@ export function createFeedRecord({
   let position: Position | null = null
   /** How far it was ever known, in its epoch. */
   let furthest: Position | null = null
+  let lastSeq: number | null = null
   let lastReading: number | null = null
 
   function hear(event: ServerEvent, listening: Listening): FeedFault | null {
@@ -144,12 +145,13 @@ export function createFeedRecord({
 
   function advance(next: Position): void {
     position = next
+    lastSeq = next.seq
     if (furthest === null || next.seq > furthest.seq) furthest = next
   }
 
   return {
     lastEventId: () => (position === null ? undefined : `${position.epoch}-${position.seq}`),
-    seq: () => position?.seq ?? null,
+    seq: () => lastSeq,
     at: () => lastReading,
     hear,
     startOver() {
