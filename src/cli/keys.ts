@@ -30,7 +30,7 @@ export const addKeys = (program: Command, io: Io): void => {
   keys
     .command('withdraw')
     .description('for a key that may be in other hands: everything that it signed is dead')
-    .argument('<kid>', 'the key', kid)
+    .argument('<kid>', 'the key; after -- where it begins with a hyphen', kid)
     .option('--reason <text>', 'for the log')
     .action(async (key: string, { reason }: { reason?: string }, command: Command) => {
       const options = globalOptions(command)

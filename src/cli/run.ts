@@ -11,6 +11,7 @@ import { printableLines } from './output.ts'
 import { addPolicy } from './policy.ts'
 import { addRevoke } from './revoke.ts'
 import { addTasks } from './tasks.ts'
+import { addWatchJobs } from './watch-jobs.ts'
 
 /** Runs one command. @returns its exit code: 0 done, 1 refused or failed, 2 wrongly called. */
 export const run = async (args: readonly string[], io: Io): Promise<number> => {
@@ -54,6 +55,7 @@ const program = (io: Io): Command => {
   addDecisions(hallpass, io)
   addKeys(hallpass, io)
   addPolicy(hallpass, io)
+  addWatchJobs(hallpass, io)
   return hallpass
 }
 

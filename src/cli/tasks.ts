@@ -12,6 +12,7 @@ interface Search extends PageOptions {
   kind?: string
   ref?: string
   principal?: string
+  parent?: string
 }
 
 export const addTasks = (program: Command, io: Io): void => {
@@ -22,10 +23,11 @@ export const addTasks = (program: Command, io: Io): void => {
     .option('--kind <kind>')
     .option('--ref <ref>')
     .option('--principal <id>')
-    .action(async ({ state, kind, ref, principal, limit, cursor }: Search, command: Command) => {
+    .option('--parent <id>', 'the task that they were opened below', id)
+    .action(async ({ state, kind, ref, principal, parent, limit, cursor }: Search, command: Command) => {
       const options = globalOptions(command)
       const client = await connect(io, options)
-      printPage(io, await client.page('/v1/tasks', { state, kind, ref, principal, limit, cursor }), {
+      printPage(io, await client.page('/v1/tasks', { state, kind, ref, principal, parent, limit, cursor }), {
         ...options,
         columns,
       })

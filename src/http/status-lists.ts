@@ -31,7 +31,7 @@ function send(request: Request, response: Response, token: StatusListToken, now:
   // Each coding's bytes have a tag of their own (RFC 9110 §8.8.3.3).
   const entityTag = `"${token.entityTag}${isZipped ? '-gzip' : ''}"`
   // However old it is already, a cache must not make it older than its ttl.
-  const maxAge = Math.min(Math.max(token.iat + statusListTtl - now, 0), statusListTtl)
+  const maxAge = Math.max(token.iat + statusListTtl - now, 0)
   response.setHeader('Cache-Control', `public, max-age=${maxAge}`)
   response.setHeader('ETag', entityTag)
   response.setHeader('Vary', 'Accept-Encoding')

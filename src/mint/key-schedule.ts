@@ -59,10 +59,13 @@ export function handOver(
   }
 }
 
-/** The key as it is once it is withdrawn: its last day is the last on which what it signed would still be alive. */
+/**
+ * The key as it is once it is withdrawn: its last day is the last on which what it signed would still be alive, wherever it was signed. The
+ * clocks of two replicas that serve differ by `skewMost` at the most.
+ */
 export function withdrawn(key: KeyRow, at: number, times: KeyTimes): KeyRow {
   const retired = Math.min(key.retiredAt?.getTime() ?? at, at)
-  const lastDay = lastDayOf(at, Math.max(key.ttlMax, times.ttlMax), times)
+  const lastDay = lastDayOf(at, Math.max(key.ttlMax, times.ttlMax), times) + skewMost
   return {
     ...key,
     withdrawnAt: new Date(at),
@@ -70,6 +73,9 @@ export function withdrawn(key: KeyRow, at: number, times: KeyTimes): KeyRow {
     lastDay: new Date(Math.min(key.lastDay?.getTime() ?? lastDay, lastDay)),
   }
 }
+
+/** Milliseconds: each is a minute off the database's at the most. */
+const skewMost = 120_000
 
 /** How long the row of a key that is gone is kept all the same: replicas' clocks differ. Milliseconds. */
 const margin = 3_600_000

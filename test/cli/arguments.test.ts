@@ -28,6 +28,16 @@ describe('wrongly called, a command exits with 2, says why, and prints nothing e
     [['decisions', 'list', '--task', 'x'], /UUID/],
     [['decisions', 'list', '--decision', 'maybe'], /allow, deny/],
     [['keys', 'rotate', 'now'], /too many arguments/],
+    [['keys', 'withdraw'], /missing required argument/],
+    [['keys', 'withdraw', '../rotate'], /kid/],
+    [['revoke'], /--principal, --trust and --everything/],
+    [['revoke', '--reason', 'x', '--dry-run'], /--principal, --trust and --everything/],
+    [['revoke', '--principal', 'ci:x', '--trust', 'ci'], /cannot be used with/],
+    [['revoke', '--trust', 'ci', '--everything'], /cannot be used with/],
+    [['revoke', 'everything'], /too many arguments/],
+    [['blocks'], /Usage/],
+    [['blocks', 'lift'], /missing required argument/],
+    [['blocks', 'lift', 'x'], /UUID/],
     [['operator-token', 'please'], /too many arguments/],
     [['policy', 'check'], /missing required argument/],
     [['policy', 'explain', '--attestation', 'a.jwt', '--audience', 'a'], /--scope/],
@@ -50,7 +60,16 @@ describe('wrongly called, a command exits with 2, says why, and prints nothing e
 test('help is no error', async () => {
   const { exitCode, out, err } = await hallpass(['--help'])
   expect([exitCode, err]).toEqual([0, ''])
-  for (const group of ['operator-token', 'tasks', 'credentials', 'decisions', 'keys', 'policy']) {
+  for (const group of [
+    'operator-token',
+    'tasks',
+    'credentials',
+    'revoke',
+    'blocks',
+    'decisions',
+    'keys',
+    'policy',
+  ]) {
     expect(out).toContain(group)
   }
   expect((await hallpass(['tasks', '--help'])).out).toMatch(/suspend/)

@@ -73,6 +73,13 @@ test('requests go where the contract says, with the token and what was asked', a
   await call(url, 'decisions', 'list', '--task', id, '--decision', 'deny')
   await call(url, 'keys', 'list')
   await call(url, 'keys', 'rotate')
+  await call(url, 'keys', 'withdraw', 'a-kid', '--reason', 'lost')
+  await hallpass(['keys', 'withdraw', '--url', url, '--', '-b_'], { env: { HALLPASS_TOKEN: 'token' } })
+  await call(url, 'revoke', '--principal', 'ci:x', '--reason', 'odd', '--dry-run')
+  await call(url, 'revoke', '--trust', 'ci', '--until', '2099-01-01T00:00:00Z')
+  await call(url, 'revoke', '--everything')
+  await call(url, 'blocks', 'list', '--limit', '5')
+  await call(url, 'blocks', 'lift', id)
   expect(requests.map(({ line, body }) => `${line} ${body}`.trim())).toEqual([
     'GET /v1/tasks?state=open&ref=a%2Fb+c&limit=5',
     `GET /v1/tasks/${id}`,
@@ -85,6 +92,13 @@ test('requests go where the contract says, with the token and what was asked', a
     `GET /v1/decisions?task=${id}&decision=deny`,
     'GET /v1/keys',
     'POST /v1/keys/rotate',
+    'POST /v1/keys/a-kid/withdraw {"reason":"lost"}',
+    'POST /v1/keys/-b_/withdraw {}',
+    'POST /v1/revocations {"principal":"ci:x","reason":"odd","dry_run":true}',
+    'POST /v1/revocations {"trust":"ci","until":"2099-01-01T00:00:00Z"}',
+    'POST /v1/revocations {"everything":true}',
+    'GET /v1/blocks?limit=5',
+    `DELETE /v1/blocks/${id}`,
   ])
   expect(new Set(requests.map(({ authorization }) => authorization))).toEqual(new Set(['Bearer token']))
 })

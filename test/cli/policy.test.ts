@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readContract } from '../../src/http/contract/document.ts'
 import { startIssuer, type TestIssuer } from '../support/issuer.ts'
 import { folder, hallpass } from './command.ts'
 
@@ -106,6 +107,88 @@ describe('policy explain', () => {
     const { exitCode, out } = await explain(house(), { environment: 'staging' }, '--scope', 'deploy:prod')
     expect(exitCode).toBe(1)
     expect(out).toMatch(/DENY .*"deploy:prod"/)
+  })
+
+  describe('of a child', () => {
+    // The whole of what `tasks show` prints.
+    const { example } = readContract().schemas.Task as { example: object }
+    const root = {
+      ...example,
+      id: '019a0000-0000-7000-8000-000000000001',
+      kind: 'ci-job',
+      ref: 'acme%2Fapi/runs/7',
+      principal: 'ci:repo:acme/api',
+      subject: 'ci:repo:acme/api',
+      trust: 'ci',
+    }
+    const middle = { ...root, id: '019a0000-0000-7000-8000-000000000002', parent_id: root.id, ref: 'x' }
+    const below = (cwd: string, parents: unknown[], ...args: string[]) => {
+      const files = parents.map((parent, n) => {
+        writeFileSync(join(cwd, `${n}.json`), typeof parent === 'string' ? parent : JSON.stringify(parent))
+        return ['--parent', `${n}.json`]
+      })
+      return explain(cwd, {}, '--scope', 'deploy:prod', ...files.flat(), ...args)
+    }
+
+    test('asks whether it may be opened below that task, instead of whether it may be opened', async () => {
+      const { exitCode, out } = await below(house(), [root])
+      expect(exitCode).toBe(0)
+      expect(out).toMatch(
+        /ALLOW .* open a task of kind "ci-job" below one of kind "ci-job"\n {2}permitted by builtin-owner-open-child/,
+      )
+      expect(out).toContain(root.id)
+      expect(out).not.toContain('ci-open')
+
+      const { out: json } = await below(house(), [root], '--json')
+      expect(JSON.parse(json)).toMatchObject({
+        task: { kind: 'ci-job', parent_id: root.id },
+        decisions: [
+          { action: 'open_child', allow: true, policies: ['builtin-owner-open-child'] },
+          { action: 'mint' },
+        ],
+      })
+    })
+
+    test('of somebody else’s task, or another job’s of the same principal, it shows the refusal', async () => {
+      for (const parent of [
+        { ...root, principal: 'ci:other' },
+        { ...root, ref: 'acme%2Fapi/runs/8' },
+        { ...root, trust: 'x' },
+      ]) {
+        const { exitCode, out } = await below(house(), [parent])
+        expect(exitCode).toBe(1)
+        expect(out).toMatch(/DENY .* below one of kind/)
+      }
+    })
+
+    test('decides by the whole tree and the depth, parent and child apart', async () => {
+      const cwd = house(`${policies}
+        @id("deep") permit(principal, action == Action::"open_child", resource in Task::"${root.id}")
+        when { resource.depth == 1 && resource.state == "suspended" && context.task.state == "open" && context.task.depth == 2 };
+        @id("mint-deep") permit(principal, action == Action::"mint", resource) when { context.task in Task::"${root.id}" };`)
+      const suspended = { ...middle, state: 'suspended' }
+      expect((await below(cwd, [root, suspended])).out).toMatch(
+        /permitted by deep [\s\S]*permitted by mint-deep/,
+      )
+      expect((await below(cwd, [root, middle])).out).toMatch(/DENY .* below/)
+    })
+
+    test('tasks that do not hang together, or are none, are a wrong call', async () => {
+      for (const [parents, exitCode, message] of [
+        [[middle], 2, /0\.json has a parent: give each task above it, the root first/],
+        [[root, root], 2, /1\.json is not a child of the task before it/],
+        [[{ ...root, context: { a: 1 } }], 1, /0\.json is not a task as/],
+        [['{'], 1, /0\.json is not a task as/],
+        [['null'], 1, /0\.json is not a task as/],
+      ] as const) {
+        const { exitCode: code, out, err } = await below(house(), [...parents])
+        expect([code, out]).toEqual([exitCode, ''])
+        expect(err).toMatch(message)
+      }
+      const { exitCode, err } = await explain(house(), {}, '--scope', 'a', '--parent', 'nowhere')
+      expect(exitCode).toBe(1)
+      expect(err).toMatch(/nowhere cannot be read \(ENOENT\)/)
+    })
   })
 
   test('says the same for machines', async () => {

@@ -19,8 +19,10 @@ test('without a file, everything has its default', () => {
     trust: [],
     policy: { dir: null },
     credentials: { ttlDefault: 300_000, ttlMax: 900_000, signingAlg: 'ES256', signingAlgFor: {} },
-    tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, retention: 90 * 86_400_000 },
+    tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: null, address: null },
+    feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000 },
+    hooks: [],
     warnings: [],
   })
 })
@@ -96,12 +98,11 @@ test('the whole file of the contract is read', () => {
       signingAlg: 'ES256',
       signingAlgFor: { 'api://AzureADTokenExchange': 'RS256' },
     },
-    tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, retention: 90 * 86_400_000 },
+    tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: 20, address: 0.5 },
-    warnings: [
-      'pki has no effect in this version: no X.509 certificates are issued',
-      'tasks.depth_max has no effect in this version: tasks have no children',
-    ],
+    feed: { readers: 1_000, anonymous: 900, perAddress: 800 },
+    hooks: [],
+    warnings: ['pki has no effect in this version: no X.509 certificates are issued'],
   })
 })
 
@@ -136,10 +137,23 @@ trust:
 policy: { dir: ./policies }
 credentials: { ttl_default: 5m, ttl_max: 15m, signing_alg: ES256, signing_alg_for: { "api://AzureADTokenExchange": RS256 } }
 tasks: { deadline_default: 1h, deadline_max: 24h, depth_max: 3, retention: 90d }
-limits: { principal: 20, address: 0.5 }
+limits: { principal: 20, address: 0.5, feed_readers: 1000, feed_readers_anonymous: 900, feed_readers_per_address: 800 }
 pki: { trust_domain: hallpass.example, path: "/task/{task_id}" }
 hooks: []
 `
+
+test('fewer readers of the feed are fewer anonymous ones, and fewer of one address', () => {
+  expect(load('limits: { feed_readers: 1000 }').feed).toEqual({
+    readers: 1_000,
+    anonymous: 1_000,
+    perAddress: 1_000,
+  })
+  expect(load('limits: { feed_readers_anonymous: 0 }').feed).toEqual({
+    readers: 5_000,
+    anonymous: 0,
+    perAddress: 0,
+  })
+})
 
 test('the environment overrides the file', () => {
   const config = load('listen: { port: 1 }\ndatabase: { url: postgres://file/a }', {

@@ -59,12 +59,28 @@ describe.each<[string, [yaml: string, path: string, message: RegExp][]]>([
       ['limits: { principal: 0 }', 'limits.principal', /more than 0/],
       ['limits: { address: .inf }', 'limits.address', /number/],
       ['limits: { address: "5" }', 'limits.address', /number/],
+      ['limits: { feed_readers: 1.5 }', 'limits.feed_readers', /whole number/],
+      ['limits: { feed_readers: -1 }', 'limits.feed_readers', /at least 0/],
+      [
+        'limits: { feed_readers_anonymous: 5001 }',
+        'limits.feed_readers_anonymous',
+        /more than limits.feed_readers/,
+      ],
+      [
+        'limits: { feed_readers: 10, feed_readers_anonymous: 11 }',
+        'limits.feed_readers_anonymous',
+        /more than limits.feed_readers/,
+      ],
+      [
+        'limits: { feed_readers_anonymous: 5, feed_readers_per_address: 6 }',
+        'limits.feed_readers_per_address',
+        /more than limits.feed_readers_anonymous/,
+      ],
     ],
   ],
   [
     'what this version does not have',
     [
-      ['hooks: [{ name: a, kind: github }]', 'hooks', /do not exist in this version/],
       ['pki: { path: task }', 'pki.path', /begin with/],
       ['pki: { trust_domain: "spiffe://a" }', 'pki.trust_domain', /trust domain/],
     ],

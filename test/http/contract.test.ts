@@ -73,6 +73,13 @@ describe('a body is refused, with the place of the fault, when it has', () => {
     ['a heartbeat of an age', 'openTask', { heartbeat_timeout: '99999d' }, '/heartbeat_timeout'],
     ['an outcome that only the broker gives', 'closeTask', { outcome: 'expired' }, '/outcome'],
     ['a reason of 1,025 characters', 'suspendTask', { reason: 'r'.repeat(1025) }, '/reason'],
+    ['a parent that is no ID', 'openTask', { parent_id: 'the-one-above' }, '/parent_id'],
+    ['an ID in capitals', 'openTask', { parent_id: '019F1C52-6B1E-7C3A-9D2F-0B8F5A4C1E77' }, '/parent_id'],
+    ['two parents', 'openTask', { parent_id: ['019f1c52-6b1e-7c3a-9d2f-0b8f5a4c1e77'] }, '/parent_id'],
+    ['everything that is not true', 'revokeMany', { everything: false }, '/everything'],
+    ['a principal of 4,097 characters', 'revokeMany', { principal: 'p'.repeat(4097) }, '/principal'],
+    ['a trust source in capitals', 'revokeMany', { trust: 'CI' }, '/trust'],
+    ['an until without a zone', 'revokeMany', { trust: 'ci', until: '2026-07-01T12:00:00' }, '/until'],
     ['no scope', 'mintCredential', { type: 'jwt', audience: 'a' }, '/scope'],
     ['no audience', 'mintCredential', { type: 'jwt', scope: 's' }, '/audience'],
     ['no type', 'mintCredential', { scope: 's', audience: 'a' }, '/type'],
@@ -174,6 +181,8 @@ describe('a body is accepted', () => {
     'extendTask',
     'mintCredential',
     'rotateKeys',
+    'withdrawKey',
+    'revokeMany',
   ] as const)('property: %s takes whatever has the shape of the contract', operationId => {
     const { body } = document.operations.find(operation => operation.operationId === operationId) ?? {}
     fc.assert(

@@ -1,4 +1,5 @@
-import type { Ended, Ending } from '../../task/ended.ts'
+import { endingOf, kindOf } from '../../kubernetes-end.ts'
+import type { Ended } from '../../task/ended.ts'
 import type { Delivery } from './delivery.ts'
 import { word } from './delivery.ts'
 import { at, isJsonObject, type JsonObject, type JsonValue, present, textAt, wrongShape } from './payload.ts'
@@ -43,20 +44,30 @@ function observed(item: JsonValue, pointer: string): Observed {
 const deletions = ['DELETED', 'dev.knative.apiserver.resource.delete']
 
 function endOf(object: JsonObject, deleted: boolean): Ended[] {
-  const kind = `${textAt(object, 'apiVersion')} ${textAt(object, 'kind')}`
-  if (kind === 'v1 Pod') return podEnd(object, deleted)
-  return kind === 'batch/v1 Job' ? jobEnd(object, deleted) : []
+  const kind = kindOf(object)
+  const ending = endingOf(object) ?? (deleted ? 'cancelled' : null)
+  if (kind === null || ending === null) return []
+  const { facts, own } = kind === 'pod' ? pod(object) : job(object)
+  return [
+    {
+      what: kind,
+      ending,
+      facts: present(facts),
+      own: [...own, 'metadata.name', 'metadata.uid'],
+      holds: null,
+      payload: object,
+    },
+  ]
 }
 
-const phases: Record<string, Ending> = Object.assign(Object.create(null), {
-  Succeeded: 'completed',
-  Failed: 'failed',
-})
+interface Told {
+  facts: Record<string, string | null>
+  own: string[]
+}
 
-function podEnd(object: JsonObject, deleted: boolean): Ended[] {
-  const ending = phases[textAt(object, 'status.phase') ?? ''] ?? (deleted ? 'cancelled' : null)
-  if (ending === null) return []
-  const job = listAt(object, 'metadata.ownerReferences').find(owner => textAt(owner, 'kind') === 'Job')
+function pod(object: JsonObject): Told {
+  const owners = at(object, 'metadata.ownerReferences')
+  const job = (Array.isArray(owners) ? owners : []).find(owner => textAt(owner, 'kind') === 'Job')
   const facts = {
     ...shared(object, 'spec'),
     'kubernetes.io.pod.name': textAt(object, 'metadata.name'),
@@ -65,36 +76,19 @@ function podEnd(object: JsonObject, deleted: boolean): Ended[] {
     'kubernetes.io.job.name': textAt(job, 'name'),
     'kubernetes.io.job.uid': textAt(job, 'uid'),
   }
-  const own = ['kubernetes.io.pod.name', 'kubernetes.io.pod.uid', 'metadata.name', 'metadata.uid']
-  return [{ what: 'pod', ending, facts: present(facts), own, holds: null, payload: object }]
+  return { facts, own: ['kubernetes.io.pod.name', 'kubernetes.io.pod.uid'] }
 }
 
-const conditions: Record<string, Ending> = Object.assign(Object.create(null), {
-  Complete: 'completed',
-  Failed: 'failed',
-})
-
-function jobEnd(object: JsonObject, deleted: boolean): Ended[] {
-  const final = listAt(object, 'status.conditions').find(
-    condition => textAt(condition, 'status') === 'True' && (textAt(condition, 'type') ?? '') in conditions,
-  )
-  const ending = conditions[textAt(final, 'type') ?? ''] ?? (deleted ? 'cancelled' : null)
-  if (ending === null) return []
+function job(object: JsonObject): Told {
   const facts = {
     ...shared(object, 'spec.template.spec'),
     'kubernetes.io.job.name': textAt(object, 'metadata.name'),
     'kubernetes.io.job.uid': textAt(object, 'metadata.uid'),
   }
-  const own = ['kubernetes.io.job.name', 'kubernetes.io.job.uid', 'metadata.name', 'metadata.uid']
-  return [{ what: 'job', ending, facts: present(facts), own, holds: null, payload: object }]
+  return { facts, own: ['kubernetes.io.job.name', 'kubernetes.io.job.uid'] }
 }
 
 const shared = (object: JsonObject, spec: string): Record<string, string | null> => ({
   'kubernetes.io.namespace': textAt(object, 'metadata.namespace'),
   'kubernetes.io.serviceaccount.name': textAt(object, `${spec}.serviceAccountName`),
 })
-
-function listAt(object: JsonObject, path: string): JsonValue[] {
-  const list = at(object, path)
-  return Array.isArray(list) ? list : []
-}

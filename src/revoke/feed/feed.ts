@@ -5,7 +5,7 @@ import { dataFor, eventOf, frame, type View } from './events.ts'
 import { createFollower, type FollowerDeps, unread } from './follower.ts'
 import { createMatters } from './matters.ts'
 import { idOf, positionOf } from './position.ts'
-import { createReaders, type Tick } from './readers.ts'
+import { createReaders } from './readers.ts'
 import { createRing, type RingSize } from './ring.ts'
 import { createSnapshots } from './snapshots.ts'
 
@@ -50,7 +50,7 @@ export function createFeed(deps: FeedDeps): Feed {
   const readers = createReaders({ ring, snapshots, onReader: deps.onReader, onCutOff: deps.onCutOff })
   let epoch = ''
   /** Of the last whole reading, and its tick; null before the first one of this history. */
-  let last: { at: Date; tick: Tick } | null = null
+  let last: { at: Date; tick: Buffer } | null = null
   let tickIsDue = false
   let stopped = false
 
@@ -66,22 +66,27 @@ export function createFeed(deps: FeedDeps): Feed {
       // Their numbers are of another history: they come back, and get a snapshot.
       readers.endAll()
     },
-    onRows(rows) {
-      for (const row of rows) take(row)
+    onRows(rows, end) {
+      for (const row of rows) take(row, end)
       if (rows.length > 0) readers.pump(null)
     },
     onWhole({ seq, at }) {
       ring.advance(seq)
-      last = { at, tick: { seq, bytes: frame('tick', JSON.stringify({ seq, at })) } }
+      last = { at, tick: frame('tick', JSON.stringify({ seq, at })) }
       if (tickIsDue) readers.pump(last.tick)
       tickIsDue = false
       onRead?.({ seq, at })
     },
   })
 
-  function take(row: RecordRow): void {
+  function take(row: RecordRow, end: number): void {
     const event = eventOf(row)
     matters.add(event)
+    // While the record is read from its beginning nobody follows yet, and the ring would have dropped it before anybody did.
+    if (!last && row.seq <= end - ringSize.frames) {
+      ring.reset(row.seq)
+      return
+    }
     const id = idOf({ epoch, seq: row.seq })
     const anonymous = frame(event.name, event.data, id)
     const authenticated =

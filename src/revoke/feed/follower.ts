@@ -29,14 +29,16 @@ export interface FollowerDeps {
   connect: (events: { onNotification: () => void }) => Promise<Listener>
   /** Another history begins, from its first row that is kept: nothing of before holds. */
   onHistory: (epoch: string) => void
-  /** Rows that follow on those before. */
-  onRows: (rows: RecordRow[]) => void
+  /** Rows that follow on those before; the record goes on to this number at least. */
+  onRows: (rows: RecordRow[], end: number) => void
   /** Everything up to this number was handed on, and everything that was committed before this moment of the database's clock. */
   onWhole: (place: { seq: number; at: Date }) => void
 }
 
 /** Milliseconds between readings, whatever notifications say: they are a hint, and may be lost. */
 const interval = 500
+/** Milliseconds of handing on, for thousands of readers, after which others get as much time before the next reading. */
+const longTurn = 5
 /** Milliseconds that the origin is taken to be what it was: behind a pooler the server can change under a connection. */
 const originHolds = 10_000
 /** Milliseconds before the first and the later tries to connect again. */
@@ -65,6 +67,7 @@ export function createFollower(deps: FollowerDeps): Follower {
   let place: Place | null = null
   let origin: { is: Origin; until: number } | null = null
   let begun = 0
+  let turn = 0
   let woken = false
   let stopped = false
   let failing = false
@@ -85,6 +88,7 @@ export function createFollower(deps: FollowerDeps): Follower {
     while (!stopped) {
       try {
         await follow(() => {
+          if (failing) log.info('the revocation record is read again')
           wait = firstWait
           failing = false
         })
@@ -107,19 +111,27 @@ export function createFollower(deps: FollowerDeps): Follower {
     try {
       while (!stopped) {
         woken = false
+        turn = 0
         begun++
-        if (await read(mine)) continue
-        onWhole()
-        const number = begun
-        for (const { after, resolve } of waiting) if (after < number) resolve()
-        waiting = waiting.filter(({ after }) => after >= number)
-        if (woken || stopped) continue
+        const more = await read(mine)
+        if (!more) {
+          onWhole()
+          admit(begun)
+        }
+        if (turn > longTurn) await pause(turn).over
+        if (more || woken || stopped) continue
         resting = pause(interval)
         await resting.over
       }
     } finally {
       await mine.close()
     }
+  }
+
+  /** Tells those who waited for a reading that began after they came that this one was. */
+  function admit(number: number): void {
+    for (const { after, resolve } of waiting) if (after < number) resolve()
+    waiting = waiting.filter(({ after }) => after >= number)
   }
 
   /** One reading. Answers whether there is more to be read before it is whole. */
@@ -154,8 +166,10 @@ export function createFollower(deps: FollowerDeps): Follower {
     const last = news.at(-1)
     // Half handed on is worth nothing: should this throw, everything is read again.
     place = null
-    deps.onRows(news)
+    const since = performance.now()
+    deps.onRows(news, seq)
     if (isWhole) deps.onWhole({ seq, at })
+    turn = performance.now() - since
     const next = isWhole ? seq : (last?.seq ?? from)
     place = { epoch, seq: next, mark: last?.seq === next ? markOf(last) : next === from ? mark : null }
     return !isWhole

@@ -3,18 +3,12 @@ import type { View } from './events.ts'
 import type { Ring } from './ring.ts'
 import type { Snapshot, Snapshots } from './snapshots.ts'
 
-/** A word that everything up to a number was told by then, in its frame. */
-export interface Tick {
-  seq: number
-  bytes: Buffer
-}
-
 /** Those who follow. Each has a place in the ring, and no queue of its own. */
 export interface Readers {
   /** From this number on, or from a snapshot. It is let go of when `out` closes. */
-  add(out: Writable, reader: { view: View; from: number | Snapshot; tick: Tick | null }): void
-  /** Hands on what the ring has got, and to all of them this tick, once they have everything up to it. */
-  pump(tick: Tick | null): void
+  add(out: Writable, reader: { view: View; from: number | Snapshot; tick: Buffer }): void
+  /** Hands on what the ring has got, and to all of them this tick, once they have everything before it. */
+  pump(tick: Buffer | null): void
   /** Ends every connection. */
   endAll(): void
   /** Cuts off those who take too long. */
@@ -27,7 +21,8 @@ interface Reader {
   /** It has everything up to this number. */
   seq: number
   snapshot: { of: Snapshot; sent: number; since: number } | null
-  tick: Tick | null
+  /** The frame of a tick that it is still to be given: after everything else. */
+  tick: Buffer | null
   /** Since when what was last written is not taken; nothing more is written meanwhile. By the monotonic clock. */
   busySince: number | null
   onWritten: () => void
@@ -81,11 +76,11 @@ export function createReaders({ ring, snapshots, onReader, onCutOff }: ReadersDe
       reader.seq = chunk.seq
       return chunk.bytes
     }
+    // It has everything there is, and so everything that any tick speaks for.
     reader.seq = Math.max(reader.seq, ring.end())
     const { tick } = reader
-    if (!tick || tick.seq > reader.seq) return null
     reader.tick = null
-    return tick.bytes
+    return tick
   }
 
   return {

@@ -1,7 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../clock.ts'
 import { firstIdAt } from '../../ids.ts'
+import { batched } from '../../store/batch.ts'
 import type { Database } from '../../store/database.ts'
+import { isUnavailable } from '../../store/failure.ts'
 import {
   type RecordPage,
   readPlaced,
@@ -23,10 +25,15 @@ export interface FollowedList {
 
 export interface StatusLists {
   /**
-   * The list, with everything that was committed before the call: `asOf` is when it was certainly so, in milliseconds since the epoch.
+   * The list, with everything that was committed before the call: `asOf`, in milliseconds since the epoch, is when it was certainly so.
    * null where there is no such list, or no longer. Throws `unavailable`.
    */
-  read(id: string): Promise<{ list: FollowedList; asOf: number } | null>
+  read(id: string): Promise<ReadList | null>
+}
+
+export interface ReadList {
+  list: FollowedList
+  asOf: number
 }
 
 interface Followed extends FollowedList {
@@ -36,11 +43,6 @@ interface Followed extends FollowedList {
   since: string
   /** Its key was withdrawn: nothing in it comes to life again. */
   isDead: boolean
-}
-
-interface Read {
-  lists: Map<string, Followed>
-  asOf: number
 }
 
 interface Position {
@@ -68,29 +70,11 @@ const margin = 5 * 60_000
 export function followStatusLists({ db, clock }: { db: Pick<Database, 'query'>; clock: Clock }): StatusLists {
   const followed = new LRUCache<string, Followed>(kept)
   let position = start
-  let wanted = new Set<string>()
-  let running: Promise<unknown> = Promise.resolve()
-  let waiting: Promise<Read> | null = null
 
-  /** One at a time, and never joined late: whoever asks gets a reading that began after it asked. */
-  function catchUp(id: string): Promise<Read> {
-    wanted.add(id)
-    waiting ??= running
-      .catch(() => {})
-      .then(() => {
-        const ids = [...wanted]
-        wanted = new Set()
-        waiting = null
-        const read = pass(ids)
-        running = read
-        return read
-      })
-    return waiting
-  }
-
-  async function pass(ids: string[]): Promise<Read> {
+  /** Answers for each of the lists that are asked for, in order. */
+  async function readAll(ids: string[]): Promise<(ReadList | null)[]> {
     for (const [id, { endsAt }] of [...followed]) if (endsAt <= clock()) followed.delete(id)
-    const fresh = await begin(ids.filter(id => !followed.has(id)))
+    const fresh = await begin([...new Set(ids)].filter(id => !followed.has(id)))
     const others = [...followed.values()]
     // Those that begin are taken to where the others are, or further.
     const begun = fresh.length > 0 ? await readOn(fresh, start) : position
@@ -98,12 +82,17 @@ export function followStatusLists({ db, clock }: { db: Pick<Database, 'query'>; 
     if (!reached) {
       followed.clear()
       position = start
-      return pass(ids)
+      return readAll(ids)
     }
     position = reached
     for (const list of fresh) followed.set(list.id, list)
-    for (const id of ids) followed.get(id)
-    return { lists: new Map([...others, ...fresh].map(list => [list.id, list])), asOf: reached.asOf }
+    const lists = new Map([...others, ...fresh].map(list => [list.id, list]))
+    return ids.map(id => {
+      // That somebody asked is what keeps it.
+      followed.get(id)
+      const list = lists.get(id)
+      return list ? { list, asOf: reached.asOf } : null
+    })
   }
 
   async function begin(ids: string[]): Promise<Followed[]> {
@@ -147,13 +136,8 @@ export function followStatusLists({ db, clock }: { db: Pick<Database, 'query'>; 
     }
   }
 
-  return {
-    async read(id) {
-      const { lists, asOf } = await catchUp(id)
-      const list = lists.get(id)
-      return list ? { list, asOf } : null
-    },
-  }
+  // Whoever asks shares a reading that began after it asked.
+  return { read: batched(readAll, { most: 1_000, isShared: isUnavailable }) }
 }
 
 const newList = ({ id, kid, size, openedAt, endsAt }: StatusList): Followed => ({
