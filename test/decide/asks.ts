@@ -48,7 +48,21 @@ export const ciTask: TaskView = {
   subject: ci.id,
   owner: ci.id,
   depth: 0,
+  path: [],
   openedAt: noon - 60_000,
+}
+
+/** A task below `ciTask`, with a task between them. */
+export const grandchild: TaskView = {
+  id: '019a0000-0000-7000-8000-000000000003',
+  kind: 'scan',
+  state: 'open',
+  context: { image: 'api:4.2' },
+  subject: ci.id,
+  owner: ci.id,
+  depth: 2,
+  path: [ciTask.id, '019a0000-0000-7000-8000-000000000002'],
+  openedAt: noon - 30_000,
 }
 
 type Mint = Extract<Ask, { action: 'mint' }>
@@ -80,6 +94,26 @@ export const open = (caller: Caller = ci, task: TaskView = ciTask): Ask => ({
   now: noon,
   ip: null,
   task: { ...task, id: 'new', openedAt: noon },
+})
+
+/** A child of kind `scan`, as it would be. */
+export const openChild = (
+  caller: Caller = ci,
+  parent: TaskView = ciTask,
+): Extract<Ask, { action: 'open_child' }> => ({
+  action: 'open_child',
+  caller,
+  now: noon,
+  ip: null,
+  parent,
+  task: {
+    ...grandchild,
+    id: 'new',
+    owner: caller.id,
+    depth: parent.depth + 1,
+    path: [...parent.path, parent.id],
+    openedAt: noon,
+  },
 })
 
 export const administer = (caller: Caller): Ask => ({ action: 'administer', caller, now: noon, ip: null })

@@ -9,11 +9,13 @@ import {
   ci,
   ciTask,
   compiled,
+  grandchild,
   introspect,
   mint,
   noon,
   onTask,
   open,
+  openChild,
   staff,
   taskActions,
 } from './asks.ts'
@@ -24,6 +26,7 @@ const nothing = compiled('')
 const every: Ask[] = [
   mint(),
   open(),
+  openChild(),
   introspect(),
   administer(staff),
   ...taskActions.map(action => onTask(action)),
@@ -32,7 +35,7 @@ const every: Ask[] = [
 describe('invariant 5, unknown is no', () => {
   test('nothing is allowed until a policy says so, but what an owner may do', () => {
     for (const ask of every) {
-      const allowed = ask.action === 'read' || ask.action === 'heartbeat' || ask.action === 'close'
+      const allowed = ['read', 'heartbeat', 'close', 'open_child'].includes(ask.action)
       expect([ask.action, decide(nothing, ask).allow]).toEqual([ask.action, allowed])
     }
     expect(decide(nothing, mint())).toMatchObject({ reason: 'no policy permits it', policies: [], ttl: null })
@@ -43,6 +46,10 @@ describe('invariant 5, unknown is no', () => {
     expect(decide(nothing, onTask('read', ci, { ...ciTask, owner: '' })).allow).toBe(false)
     // An operator with the owner's ID is another principal.
     expect(decide(nothing, onTask('read', { ...staff, id: ci.id })).allow).toBe(false)
+    // Below a task, it is the owner of that task who opens, whoever the child is for.
+    expect(decide(nothing, openChild()).policies).toEqual(['builtin-owner-open-child'])
+    expect(decide(nothing, openChild(ci, { ...ciTask, owner: '' })).allow).toBe(false)
+    expect(decide(nothing, openChild({ ...staff, id: ci.id })).allow).toBe(false)
   })
 
   test('a policy that fails to evaluate refuses, whatever the others say', () => {
@@ -100,6 +107,13 @@ describe('invariant 5, unknown is no', () => {
         mint({ task: { ...ciTask, [name]: half } }),
       ),
       open(ci, { ...ciTask, context: { a: half } }),
+      onTask('read', ci, { ...ciTask, path: ['a', half] }),
+      ...(['id', 'kind', 'state', 'subject', 'owner'] as const).map(name =>
+        openChild(ci, { ...ciTask, [name]: half }),
+      ),
+      openChild(ci, { ...ciTask, context: { a: half } }),
+      openChild(ci, { ...ciTask, path: [half] }),
+      { ...openChild(), task: { ...ciTask, subject: half } },
     ]
     for (const ask of asks)
       expect(decide(everyone, ask).reason).toBe('the request holds text that is not valid Unicode')
@@ -227,6 +241,54 @@ describe('what policies see', () => {
     expect(decide(set, open(staff)).allow).toBe(false)
   })
 
+  test('a parent with its own attributes and tags, and the child as it would be with its own', () => {
+    const set = compiled(`@id("c") permit(principal, action == Action::"open_child", resource is Task)
+      when { resource.kind == "ci-job" && resource.hasTag("sha") && resource.getTag("sha") == "abc" && resource.age_seconds == 60 && resource.depth == 0
+        && resource.owner == Workload::"${ci.id}" && !resource.hasTag("image")
+        && context.task.kind == "scan" && context.task.hasTag("image") && context.task.age_seconds == 0 && context.task.depth == 1
+        && context.task.owner == principal && context.task in resource && !(resource in context.task) };`)
+    expect(decide(set, openChild()).policies).toEqual(['builtin-owner-open-child', 'c'])
+    for (const parent of [
+      { ...ciTask, kind: 'scan' },
+      { ...ciTask, context: {} },
+      { ...ciTask, context: { sha: 'abc', image: 'x' } },
+      grandchild,
+    ])
+      expect(decide(set, openChild(ci, parent)).policies).toEqual(['builtin-owner-open-child'])
+  })
+
+  test('a task in the hierarchy: in each of those above it, and in itself', () => {
+    const inside = (name: string, id: string) => `${name} in Task::"${id}"`
+    const set = (id: string) =>
+      compiled(`@id("m") permit(principal, action == Action::"mint", resource) when { ${inside('context.task', id)} };
+        @id("e") permit(principal, action == Action::"extend", resource in Task::"${id}");
+        @id("s") permit(principal, action == Action::"suspend", resource) when { ${inside('resource', id)} };
+        @id("c") permit(principal is Operator, action == Action::"open_child", resource) when { ${inside('context.task', id)} };
+        @id("p") permit(principal is Operator, action == Action::"open_child", resource in Task::"${id}");`)
+    const allowed = (id: string, ask: Ask): string[] => decide(set(id), ask).policies
+    for (const id of [...grandchild.path, grandchild.id]) {
+      expect(allowed(id, mint({ task: grandchild }))).toEqual(['m'])
+      expect(allowed(id, onTask('extend', ci, grandchild))).toEqual(['e'])
+      expect(allowed(id, onTask('suspend', ci, grandchild))).toEqual(['s'])
+      expect(allowed(id, openChild(staff, grandchild))).toEqual(['c', 'p'])
+    }
+    expect(allowed('new', openChild(staff, grandchild))).toEqual(['c'])
+    for (const ask of [mint(), onTask('extend'), onTask('suspend'), openChild(staff)])
+      expect(allowed(grandchild.id, ask)).toEqual([])
+  })
+
+  test('below a task it is open_child alone that counts', () => {
+    const set = compiled('@id("o") permit(principal, action == Action::"open", resource);')
+    expect(decide(set, openChild(staff)).allow).toBe(false)
+    const replaced = compiled(
+      '@id("builtin-owner-open-child") forbid(principal, action == Action::"open_child", resource);',
+    )
+    expect(decide(replaced, openChild())).toMatchObject({
+      allow: false,
+      policies: ['builtin-owner-open-child'],
+    })
+  })
+
   test('the principal: its source, its claims, its groups', () => {
     const set =
       compiled(`@id("p") permit(principal is Workload in Group::"github/teams/deployers", action == Action::"mint", resource)
@@ -271,7 +333,13 @@ describe('what policies see', () => {
   })
 
   test('a request built by hand as the contract has it is valid by the schema, for every action', () => {
-    for (const ask of [...every, mint({ ip: null }), onTask('read', staff), open(staff)]) {
+    for (const ask of [
+      ...every,
+      mint({ ip: null }),
+      onTask('read', staff),
+      open(staff),
+      openChild(staff, grandchild),
+    ]) {
       expect(schemaFaults(plainRequest(ask))).toEqual([])
     }
     // And the schema would notice.
@@ -299,6 +367,51 @@ describe('what is remembered', () => {
       @id("odd") forbid(principal, action == Action::"mint", resource) when { context.task.age_seconds < 0 };`)
     const at = (now: number): boolean => decide(set, mint({ now })).allow
     expect([noon, noon + 60_000, noon + 59_999, noon - 3_600_000].map(at)).toEqual([true, false, true, true])
+  })
+
+  test('is of this tree only, where policy asks what a task is in', () => {
+    const set = compiled(`@id("m") permit(principal, action == Action::"mint", resource)
+      when { context.task in Task::"${ciTask.id}" };
+      @id("r") permit(principal is Operator, action == Action::"read", resource in Task::"${ciTask.id}");`)
+    const asks = [
+      grandchild,
+      { ...grandchild, path: ['other', grandchild.path[1]!] },
+      { ...grandchild, path: [] },
+      grandchild,
+    ]
+    expect(asks.map(task => decide(set, mint({ task })).allow)).toEqual([true, false, false, true])
+    expect(asks.map(task => decide(set, onTask('read', staff, task)).allow)).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ])
+  })
+
+  test('keeps parent and child apart', () => {
+    const set = compiled(`@id("p") permit(principal is Operator, action == Action::"open_child", resource)
+      when { resource.kind == "a" && context.task.hasTag("x") };`)
+    const kinds = (parent: string, child: string, tags: { parent: object; child: object }): Ask => {
+      const ask = openChild(staff, { ...ciTask, kind: parent, context: { ...tags.parent } })
+      return { ...ask, task: { ...ask.task, kind: child, context: { ...tags.child } } }
+    }
+    const x = { x: '1' }
+    const asks = [
+      kinds('a', 'b', { parent: {}, child: x }),
+      kinds('b', 'a', { parent: {}, child: x }),
+      kinds('a', 'b', { parent: x, child: {} }),
+      kinds('a', 'a', { parent: x, child: x }),
+    ]
+    expect([...asks, ...asks].map(ask => decide(set, ask).allow)).toEqual([
+      true,
+      false,
+      false,
+      true,
+      true,
+      false,
+      false,
+      true,
+    ])
   })
 
   test('an address is looked at each time', () => {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { decide } from '../../src/decide/decide.ts'
 import type { Ask } from '../../src/decide/decision.ts'
 import { explainText } from '../../src/decide/explain.ts'
-import { administer, bootstrap, ci, compiled, mint, onTask } from './asks.ts'
+import { administer, bootstrap, ci, compiled, mint, onTask, openChild, staff } from './asks.ts'
 
 const set = compiled(`@id("deploy") @ttl("5m") @description("Deploys from main")
 permit(principal is Workload, action == Action::"mint", resource in Scope::"deploy");
@@ -34,6 +34,19 @@ test('where nothing permits, what could have is listed', () => {
     '    deploy (test.cedar:1): Deploys from main',
   ])
   expect(explained(onTask('extend'))).toContain('  no policy is about extend')
+})
+
+test('of a child, what it is and what it would be below', () => {
+  expect(explained(openChild()).slice(0, 2)).toEqual([
+    `ALLOW  workload "${ci.id}" open a task of kind "scan" below one of kind "ci-job"`,
+    '  permitted by builtin-owner-open-child (built-in.cedar:15)',
+  ])
+  expect(explained(openChild(staff)).slice(1)).toEqual([
+    '  because no policy permits it',
+    '  not satisfied:',
+    '    builtin-owner-open-child (built-in.cedar:15)',
+    `  policy set ${set.version}`,
+  ])
 })
 
 test('the bootstrap operator is told apart', () => {

@@ -1,13 +1,28 @@
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
-import type { Ask } from '../../src/decide/decision.ts'
+import type { Ask, TaskView } from '../../src/decide/decision.ts'
 import { schemaText } from '../../src/decide/vocabulary.ts'
+
+const uid = (type: string, id: string) => ({ type, id })
+
+const taskEntity = (task: TaskView, now: number): cedar.EntityJson => ({
+  uid: uid('Task', task.id),
+  attrs: {
+    kind: task.kind,
+    state: task.state,
+    owner: { __entity: uid('Workload', task.owner) },
+    subject: task.subject,
+    depth: task.depth,
+    age_seconds: Math.floor((now - task.openedAt) / 1000),
+  },
+  tags: { ...task.context },
+  parents: task.path.map(ancestor => uid('Task', ancestor)),
+})
 
 /**
  * The ask as the contract describes it, whole, written apart from src/decide/request.ts: what a decision must equal
  * however little of it was sent.
  */
 export function plainRequest(ask: Ask) {
-  const uid = (type: string, id: string) => ({ type, id })
   const principal = uid(ask.caller.kind === 'workload' ? 'Workload' : 'Operator', ask.caller.id)
   const groups = ask.caller.groups.map(name => uid('Group', name))
   const entities: cedar.EntityJson[] = groups.map(group => ({ uid: group, attrs: {}, parents: [] }))
@@ -27,20 +42,13 @@ export function plainRequest(ask: Ask) {
   } else {
     const { task } = ask
     const taskUid = uid('Task', task.id)
-    entities.push({
-      uid: taskUid,
-      attrs: {
-        kind: task.kind,
-        state: task.state,
-        owner: { __entity: uid('Workload', task.owner) },
-        subject: task.subject,
-        depth: task.depth,
-        age_seconds: Math.floor((ask.now - task.openedAt) / 1000),
-      },
-      tags: { ...task.context },
-      parents: [],
-    })
+    entities.push(taskEntity(task, ask.now))
     resource = taskUid
+    if (ask.action === 'open_child') {
+      entities.push(taskEntity(ask.parent, ask.now))
+      resource = uid('Task', ask.parent.id)
+      context.task = { __entity: taskUid }
+    }
     if (ask.action === 'introspect') context.audience = ask.audience
     if (ask.action === 'open') {
       resource = uid('TaskKind', task.kind)

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { type CompiledPolicies, compilePolicies } from '../../src/decide/compile.ts'
 import { decide } from '../../src/decide/decide.ts'
-import type { Caller } from '../../src/decide/decision.ts'
+import type { Caller, TaskView } from '../../src/decide/decision.ts'
 import { faultText } from '../../src/decide/fault.ts'
 import { builtInFile } from '../../src/decide/vocabulary.ts'
-import { ciTask, mint, noon, onTask, open, staff } from './asks.ts'
+import { ciTask, mint, noon, onTask, open, openChild, staff } from './asks.ts'
 
 const text = readFileSync(new URL('../../docs/policy.md', import.meta.url), 'utf8')
 const examples = Array.from(text.matchAll(/```cedar\n([\s\S]*?)```/g), match => match[1]!)
@@ -18,9 +18,9 @@ function load(...files: string[]): CompiledPolicies {
 }
 
 test('every example of docs/policy.md loads, alone and with the others', () => {
-  expect(examples).toHaveLength(3)
+  expect(examples).toHaveLength(4)
   for (const example of examples) load(example)
-  load(...examples)
+  load(...examples.slice(1))
 })
 
 test('what docs/policy.md says is built in is what is', () => {
@@ -85,4 +85,36 @@ test('the agent example decides as its text says', () => {
   expect(decide(set, onTask('change_context', agent, task)).allow).toBe(true)
   expect(decide(set, onTask('suspend', { ...staff, groups: ['staff/groups/oncall'] }, task)).allow).toBe(true)
   expect(decide(set, onTask('suspend', staff, task)).allow).toBe(false)
+})
+
+test('the example of a tree decides as its text says', () => {
+  const set = load(examples[3]!)
+  const agent: Caller = {
+    id: 'spiffe://prod.example/agent/triage',
+    kind: 'workload',
+    trust: 'prod',
+    tags: {},
+    groups: [],
+  }
+  const incident = { ...ciTask, id: 'incident', kind: 'incident', owner: agent.id }
+  const lookup = { ...incident, id: 'lookup', kind: 'lookup', depth: 1, path: [incident.id] }
+  const child = (parent: TaskView, task: Partial<TaskView>): boolean => {
+    const ask = openChild(agent, parent)
+    return decide(set, { ...ask, task: { ...ask.task, kind: 'lookup', ...task } }).allow
+  }
+  expect(child(incident, {})).toBe(true)
+  expect(child(incident, { kind: 'incident' })).toBe(false)
+  expect(child(incident, { owner: 'spiffe://prod.example/other' })).toBe(false)
+  expect(child({ ...incident, owner: 'spiffe://prod.example/other' }, {})).toBe(false)
+  expect(child(lookup, {})).toBe(false)
+
+  const logs = (task: TaskView) =>
+    decide(set, mint({ caller: agent, task, scope: 'logs:read:eu', audience: 'https://logs.acme.example' }))
+  expect(logs(lookup)).toMatchObject({ allow: true, ttl: 120 })
+  expect(logs(incident).allow).toBe(false)
+  expect(logs({ ...lookup, path: [ciTask.id] }).policies).toEqual(['under-investigation'])
+  const security: Caller = { ...staff, groups: ['staff/groups/security'] }
+  expect(decide(set, onTask('read', security, { ...lookup, path: [ciTask.id] })).allow).toBe(true)
+  expect(decide(set, onTask('read', security, ciTask)).allow).toBe(true)
+  expect(decide(set, onTask('read', security, lookup)).allow).toBe(false)
 })

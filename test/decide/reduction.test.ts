@@ -15,12 +15,15 @@ const group = word.map(name => `Group::"${name}"`)
 const scopeText = fc.constantFrom('a', 'a:b', 'a:b:a', 'b:a')
 const scope = scopeText.map(text => `Scope::"${text}"`)
 const task = fc.constantFrom('resource', 'context.task')
+/** IDs of tasks, of parents and of those above them. */
+const place = fc.constantFrom('a', 'c', 'd', 'r').map(id => `Task::"${id}"`)
 const parts = fc.record({
   word: quoted,
   key,
   group,
   scope,
   task,
+  place,
   number: fc.constantFrom('0', '1', '60', '300'),
 })
 
@@ -55,8 +58,20 @@ const rememberable = [
   form(p => `["open", ${p.word}].contains(${p.task}.state)`),
   form(p => `${p.task}.depth > 0`),
   form(p => `${p.task}.depth * 9223372036854775807 > ${p.number}`),
-  form(p => `${p.task} == Task::${p.word}`),
-  form(p => `${p.task} in [Task::${p.word}]`),
+  form(p => `${p.task} == ${p.place}`),
+  form(p => `${p.task} in ${p.place}`),
+  form(p => `${p.task} in [${p.place}, Task::"b"]`),
+  form(p => `${p.task} is Task in ${p.place}`),
+  form(p => `{t: {u: ${p.task}}}.t.u in ${p.place}`),
+  form(p => `(if principal.hasTag(${p.key}) then resource else context.task) in ${p.place}`),
+  form(p => `(if ${p.task} has kind then principal else context.task) in [${p.place}, ${p.group}]`),
+  form(() => 'context.task in resource'),
+  form(() => 'resource in context.task'),
+  form(() => 'resource == context.task'),
+  form(() => 'resource.owner == context.task.owner'),
+  form(() => 'resource.kind == context.task.kind && resource.depth < context.task.depth'),
+  form(p => `resource.hasTag(${p.key}) && context.task.hasTag(${p.key})`),
+  form(p => `resource.hasTag(context.task.kind) && resource.getTag(context.task.kind) == ${p.word}`),
   form(p => `${p.task} is Task`),
   form(p => `resource == ${p.scope}`),
   form(p => `resource in ${p.scope}`),
@@ -74,11 +89,11 @@ const rememberable = [
   form(p => `{p: {q: ${p.task}}}.p.q.getTag(${p.key}) == ${p.word}`),
   form(p => `{t: ${p.task}}.t.depth > 0`),
   form(p => `[principal, ${p.task}].contains(${p.task})`),
-  form(p => `{a: ${p.task}} == {a: Task::${p.word}}`),
+  form(p => `{a: ${p.task}} == {a: ${p.place}}`),
   form(p => `(if principal.hasTag(${p.key}) then principal else ${p.task}).hasTag("a")`),
   form(p => `(if principal.hasTag(${p.key}) then ${p.task}.owner else principal) == principal`),
   form(p => `(if principal has source then principal.source else context.audience) == ${p.word}`),
-  form(() => 'action in [Action::"mint", Action::"read"]'),
+  form(() => 'action in [Action::"mint", Action::"open_child"]'),
   form(() => 'action == Action::"read"'),
 ]
 
@@ -99,7 +114,10 @@ const fleeting = [
   form(p => `${p.task}.owner.source == ${p.word}`),
   form(p => `${p.task}.owner in ${p.group}`),
   form(p => `Workload::${p.word}.hasTag(${p.key})`),
-  form(p => `Task::${p.word}.depth > 0`),
+  form(p => `${p.place}.depth > 0`),
+  form(p => `${p.place} in ${p.task}`),
+  // One of them may be the resource, whose place is known.
+  form(() => 'Task::"c" in Task::"r"'),
   form(p => `Workload::${p.word} in ${p.group}`),
 ]
 
@@ -134,6 +152,7 @@ const policyOf = (expression: fc.Arbitrary<string>): fc.Arbitrary<string> =>
         fc.constant('action == Action::"read"'),
         fc.constant('action in [Action::"mint", Action::"read"]'),
         fc.constant('action in Action::"open"'),
+        fc.constant('action == Action::"open_child"'),
       ),
       resource: fc.oneof(
         { weight: 4, arbitrary: fc.constant('resource') },
@@ -141,7 +160,9 @@ const policyOf = (expression: fc.Arbitrary<string>): fc.Arbitrary<string> =>
         scope.map(uid => `resource == ${uid}`),
         scope.map(uid => `resource in ${uid}`),
         scope.map(uid => `resource is Scope in ${uid}`),
-        word.map(id => `resource == Task::"${id}"`),
+        place.map(uid => `resource == ${uid}`),
+        place.map(uid => `resource in ${uid}`),
+        place.map(uid => `resource is Task in ${uid}`),
       ),
       clauses: fc.array(fc.tuple(fc.constantFrom('when', 'unless'), expression), { maxLength: 2 }),
     })
@@ -171,22 +192,31 @@ const caller: fc.Arbitrary<Caller> = fc.record({
   groups: fc.uniqueArray(word),
 })
 
-const taskView: fc.Arbitrary<TaskView> = fc.record({
-  id: word,
-  kind: word,
-  state: fc.constantFrom('open', 'suspended'),
-  context: tags,
-  subject: word,
-  owner: fc.constantFrom('a', 'b', ''),
-  depth: fc.constantFrom(0, 1, 2),
-  openedAt: fc.constantFrom(noon - 90_000, noon - 10_000),
-})
+const taskView = (id: fc.Arbitrary<string>, path: fc.Arbitrary<string[]>): fc.Arbitrary<TaskView> =>
+  fc.record({
+    id,
+    path,
+    kind: word,
+    state: fc.constantFrom('open', 'suspended'),
+    context: tags,
+    subject: word,
+    owner: fc.constantFrom('a', 'b', ''),
+    depth: fc.constantFrom(0, 1, 2),
+    openedAt: fc.constantFrom(noon - 90_000, noon - 10_000),
+  })
+/** No task is above itself. */
+const above = fc.subarray(['r', 's'])
+const parentId = fc.constantFrom('c', 'd')
+const below = fc
+  .tuple(above, fc.option(parentId))
+  .map(([path, id]): string[] => (id === null ? [] : [...path, id]))
 
 const members = {
   caller,
   now: fc.constantFrom(noon - 1, noon, noon + 60_000),
   ip: fc.constantFrom(null, '10.0.0.1', '127.0.0.1', '2001:db8::1'),
-  task: taskView,
+  task: taskView(word, below),
+  parent: taskView(parentId, above),
   scope: scopeText,
   audience: word,
   credential: fc.constant('jwt' as const),
@@ -198,10 +228,12 @@ type Members = {
 }
 
 function askOf(action: Ask['action'], m: Members): Ask {
-  const { caller, now, ip, task, scope, audience, credential, ttl } = m
+  const { caller, now, ip, task, parent, scope, audience, credential, ttl } = m
   if (action === 'mint') return { action, caller, now, ip, task, scope, audience, credential, ttl }
   if (action === 'introspect') return { action, caller, now, ip, task, audience }
   if (action === 'administer') return { action, caller, now, ip }
+  if (action === 'open_child')
+    return { action, caller, now, ip, parent, task: { ...task, path: [...parent.path, parent.id] } }
   return { action: action === 'open' ? action : m.taskAction, caller, now, ip, task }
 }
 
@@ -211,22 +243,25 @@ const asksOf = (action: Ask['action']): fc.Arbitrary<Ask[]> =>
     .tuple(fc.record(members), fc.record(members))
     .map(([base, other]) => [
       askOf(action, base),
-      ...changes(base, other).map(changed => askOf(action, changed)),
+      ...changes(base, other, action).map(changed => askOf(action, changed)),
       askOf(action, other),
       askOf(action, base),
     ])
 
 /** `read` stands for every action on a task. */
-const asked: Ask['action'][] = ['mint', 'read', 'open', 'introspect', 'administer']
-const asks = fc.constantFrom<Ask['action'][]>(...asked, 'mint', 'read').chain(asksOf)
+const asked: Ask['action'][] = ['mint', 'read', 'open', 'open_child', 'introspect', 'administer']
+const asks = fc.constantFrom<Ask['action'][]>(...asked, 'mint', 'read', 'open_child').chain(asksOf)
 
-function changes(base: Members, other: Members): Members[] {
+function changes(base: Members, other: Members, action: Ask['action']): Members[] {
   const swapped = <T extends object>(from: T, to: T): T[] =>
     Object.keys(from).map(name => ({ ...from, [name]: Reflect.get(to, name) }))
   return [
     ...swapped(base, other),
     ...swapped(base.caller, other.caller).map(caller => ({ ...base, caller })),
     ...swapped(base.task, other.task).map(task => ({ ...base, task })),
+    ...(action === 'open_child'
+      ? swapped(base.parent, other.parent).map(parent => ({ ...base, parent }))
+      : []),
   ]
 }
 

@@ -1,7 +1,15 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { CredentialList, DecisionList, Task, TaskList } from '../../src/http/openapi.generated.d.ts'
+import type {
+  BlockList,
+  BulkRevocationResult,
+  CredentialList,
+  DecisionList,
+  KeyList,
+  Task,
+  TaskList,
+} from '../../src/http/openapi.generated.d.ts'
 import { folder, hallpass } from '../cli/command.ts'
 import { testIssuer } from '../support/broker.ts'
 import { startWorld, type World } from './world.ts'
@@ -18,7 +26,7 @@ afterAll(() => world?.close())
 /** As whoever can read the master key: the command makes its own token. */
 const run = (...args: string[]) => {
   const env = { HALLPASS_MASTER_KEY: world.broker.config.masterKey!.toString('base64') }
-  return hallpass([...args, '--url', world.broker.url], { cwd, env })
+  return hallpass(['--url', world.broker.url, ...args], { cwd, env })
 }
 const json = async <Body>(...args: string[]): Promise<Body> => JSON.parse((await run(...args, '--json')).out)
 
@@ -40,6 +48,9 @@ test('tasks: listed, searched, shown, suspended, resumed and closed', async () =
     (await json<TaskList>('tasks', 'list', '--principal', task.principal, '--state', 'open')).items,
   ).toEqual([task])
   expect((await json<TaskList>('tasks', 'list', '--state', 'closed')).items).toEqual([])
+  const child = await world.open('/agent/a', { ref: 'below', parent_id: task.id })
+  expect((await json<TaskList>('tasks', 'list', '--parent', task.id)).items).toEqual([child])
+  expect((await run('tasks', 'list', '--parent', 'x')).exitCode).toBe(2)
   expect(await json<Task>('tasks', 'show', task.id)).toEqual(task)
   expect((await run('tasks', 'show', task.id)).out).toMatch(
     /^principal +spiffe:\/\/prod\.example\/agent\/a$/m,
@@ -76,6 +87,59 @@ test('credentials: listed, shown and revoked, one alone', async () => {
   expect(await Promise.all(tokens.map(token => world.live(token)))).toEqual([true, false])
   const { out } = await run('credentials', 'list', task.id)
   for (const token of tokens) expect(out).not.toContain(token)
+})
+
+test('everything of a principal, a source, or all: counted, revoked and blocked; blocks listed and lifted', async () => {
+  const task = await world.open('/agent/r')
+  const token = await world.mint('/agent/r', task)
+  const asked = ['revoke', '--principal', task.principal, '--reason', 'SEC-42']
+  const dry = await run(...asked, '--dry-run')
+  expect([dry.exitCode, dry.out.split('\n').map(line => line.split(/ +/))]).toEqual([
+    0,
+    [
+      ['dry_run', 'true'],
+      ['tasks', '1'],
+      ['credentials', '1'],
+      ['block', '-'],
+    ],
+  ])
+  expect(await world.live(token)).toBe(true)
+  const until = '2099-01-01T00:00:00.000Z'
+  const { tasks, block } = await json<BulkRevocationResult>(...asked, '--until', until)
+  expect([tasks, block]).toEqual([
+    1,
+    expect.objectContaining({ principal: task.principal, reason: 'SEC-42', until }),
+  ])
+  expect(await world.live(token)).toBe(false)
+  expect((await json<Task>('tasks', 'show', task.id)).close_reason).toBe('revoked')
+
+  const told = (await run('revoke', '--trust', 'prod-example')).out
+  const second = /^block +(\S+)$/m.exec(told)?.[1]
+  const { out } = await run('blocks', 'list')
+  expect(out.split('\n').map(line => line.split(/ {2,}/)[0])).toEqual(['ID', second, block!.id])
+  expect((await json<BlockList>('blocks', 'list', '--limit', '1')).items.map(({ id }) => id)).toEqual([
+    second,
+  ])
+  for (const id of [second!, block!.id])
+    expect(await run('blocks', 'lift', id)).toEqual({ exitCode: 0, out: `${id} is lifted`, err: '' })
+  expect((await run('blocks', 'lift', second!)).err).toMatch(
+    /^hallpass: There is no such block\. \(status 404, code not_found/,
+  )
+  expect((await run('revoke', '--everything', '--until', '2020-01-01T00:00:00Z')).err).toMatch(
+    /\/until is past/,
+  )
+  await expect(world.open('/agent/r')).resolves.toMatchObject({ state: 'open' })
+})
+
+test('keys: withdrawn', async () => {
+  const [first] = (await json<KeyList>('keys', 'list')).items
+  const { exitCode, out } = await run('keys', 'withdraw', '--reason', 'lost', '--', first!.kid)
+  expect(exitCode).toBe(0)
+  expect(out).toContain(`${first!.kid}  ES256  withdrawn`)
+  expect((await json<KeyList>('keys', 'list')).items[0]).toMatchObject({
+    kid: first!.kid,
+    state: 'withdrawn',
+  })
 })
 
 test('decisions: searched', async () => {

@@ -38,10 +38,10 @@ export interface RunningExample extends Example {
 export async function startExample(name: string): Promise<RunningExample> {
   const example = loadExample(name)
   const issuer = await startIssuer({ alg: 'RS256' })
-  const { trust, policy, credentials, tasks, clockSkew, issuer: own } = example.config
+  const { trust, policy, credentials, tasks, clockSkew, hooks, issuer: own } = example.config
   const broker = await startTestBroker({
     trust: trust.map(source => ('issuer' in source ? { ...source, issuer: issuer.issuer } : source)),
-    config: { issuer: own, policy, credentials, tasks, clockSkew },
+    config: { issuer: own, policy, credentials, tasks, clockSkew, hooks },
   })
   return {
     ...example,

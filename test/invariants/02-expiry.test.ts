@@ -124,3 +124,28 @@ it('invariant 2: a later deadline leaves the exp of what was minted as it was', 
     { expires_at: new Date(claimsOf(before.access_token).exp * 1000) },
   ])
 })
+
+it('invariant 2: what is minted below a task lives no longer than that task, however much later its own was asked to be', async () => {
+  const { broker } = scene
+  const agent = scene.agent('below')
+  const deadline = new Date(broker.clock.now() + 30_000).toISOString()
+  const root = await opened(broker, agent, { deadline })
+  const child = await opened(broker, agent, { parent_id: root.id })
+  const grandchild = await opened(broker, agent, { parent_id: child.id })
+  const expOf = async (task: { id: string }) => {
+    const { access_token } = await minted(broker, agent, { task_id: task.id, ttl: '900' })
+    return claimsOf(access_token).exp * 1000
+  }
+  for (const task of [child, grandchild]) expect(await expOf(task)).toBeLessThanOrEqual(Date.parse(deadline))
+  // What is above may have more time; what is below has it when it is given, and no more than that.
+  const later = (minutes: number) => new Date(broker.clock.now() + minutes * 60_000).toISOString()
+  const [half, most] = [later(5), later(10)]
+  expect((await act(broker, agent, root.id, 'extend', { deadline: most })).status).toBe(200)
+  expect(await expOf(grandchild)).toBeLessThanOrEqual(Date.parse(deadline))
+  expect((await act(broker, agent, child.id, 'extend', { deadline: half })).status).toBe(200)
+  expect((await act(broker, agent, grandchild.id, 'extend', { deadline: most })).status).toBe(422)
+  expect((await act(broker, agent, grandchild.id, 'extend', { deadline: half })).status).toBe(200)
+  const exp = await expOf(grandchild)
+  expect(exp).toBeGreaterThan(Date.parse(deadline))
+  expect(exp).toBeLessThanOrEqual(Date.parse(half))
+})

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type End, raceRound, watchCredentials } from '../support/race-round.ts'
 import { act, isActive, mint, opened, type Scene, startScene } from '../support/scene.ts'
+import { treeRaceRound } from '../support/tree-race.ts'
 
 let scene: Scene
 
@@ -37,6 +38,23 @@ it.each(races)('%s', async (_, end) => {
   // Otherwise it was no race.
   expect(handedOut).toBeGreaterThan(0)
   expect(refused).toBeGreaterThan(0)
+})
+
+const treeRaces: [string, End, 'root' | 'middle'][] = [
+  ['closed: none is minted for, none opened below, and all that was is dead', 'close', 'root'],
+  ['suspended: none is minted for, none opened below, and all that was is dead', 'suspend', 'root'],
+  ['changed in context: what was minted anywhere below is dead', 'context', 'root'],
+  ['closed in its middle: the same for what is below, and for nothing else', 'close', 'middle'],
+]
+
+it.each(treeRaces)('invariant 3: after a tree was %s', async (_, end, top) => {
+  let [before, after] = [0, 0]
+  for (let round = 0; round < 3 || (round < 25 && (before === 0 || after === 0)); round++) {
+    const seen = await treeRaceRound(scene, { end, flights: 60, top })
+    before += seen.before
+    after += seen.after
+  }
+  expect(Math.min(before, after)).toBeGreaterThan(0)
 })
 
 it('invariant 3: a task that is minted for without a pause can be ended', async () => {

@@ -20,10 +20,12 @@ beforeAll(async () => {
 })
 afterAll(() => scene?.close())
 
-/** A task, of an agent or of a CI job, and everybody who may have to do with it. */
+/** A task, of an agent, below another of the same agent's, or of a CI job, and everybody who may have to do with it. */
 interface Life {
   id: string
-  kind: 'agent' | 'job'
+  kind: 'agent' | 'child' | 'job'
+  /** The task above it, or itself. */
+  root: string
   name: string
   /** A token of the task, for the broker itself. */
   own: string
@@ -43,20 +45,26 @@ async function bearer(life: Life, actor: Actor): Promise<string> {
 
 async function begin(kind: Life['kind']): Promise<Life> {
   const name = crypto.randomUUID()
-  const life = { id: '', kind, name, own: '', tokens: [] as string[] }
+  const life = { id: '', kind, root: '', name, own: '', tokens: [] as string[] }
   const owner = ownerOf(life)
-  if (kind === 'agent')
+  const above =
+    kind === 'child'
+      ? (await opened(scene.broker, owner, { context: { ticket: '0' }, bind: ['ticket'] })).id
+      : null
+  if (kind !== 'job')
     life.id = (
       await opened(scene.broker, owner, {
         ref: name,
         context: { ticket: '0' },
         bind: ['ticket'],
         heartbeat_timeout: 600,
+        parent_id: above,
       })
     ).id
-  const form = kind === 'agent' ? { task_id: life.id } : {}
+  const form = kind === 'job' ? {} : { task_id: life.id }
   const first = await minted(scene.broker, owner, form)
   life.id = first.task_id
+  life.root = above ?? life.id
   life.own = (await minted(scene.broker, owner, { ...form, audience: testIssuer })).access_token
   life.tokens.push(first.access_token, life.own)
   return life
@@ -71,6 +79,18 @@ const steps: Record<string, (actor: Actor, n: number) => Step> = {
   close: (actor, n) => async life =>
     act(at(), await bearer(life, actor), life.id, 'close', {
       outcome: ['completed', 'failed', 'cancelled', 'revoked', 'risk'][n % 5],
+    }),
+  closeRoot: actor => async life => act(at(), await bearer(life, actor), life.root, 'close'),
+  suspendRoot: actor => async life => act(at(), await bearer(life, actor), life.root, 'suspend'),
+  resumeRoot: actor => async life => act(at(), await bearer(life, actor), life.root, 'resume'),
+  contextRoot: (actor, n) => async life =>
+    patchContext(at(), await bearer(life, actor), life.root, { ticket: String(n) }),
+  extendRoot: actor => async life =>
+    act(at(), await bearer(life, actor), life.root, 'extend', { deadline: inAnHour() }),
+  openBelow: actor => async life =>
+    at().client.request('POST', '/v1/tasks', {
+      token: await bearer(life, actor),
+      json: { kind: 'agent-run', ref: crypto.randomUUID(), parent_id: life.id },
     }),
   suspend: actor => async life => act(at(), await bearer(life, actor), life.id, 'suspend'),
   resume: actor => async life => act(at(), await bearer(life, actor), life.id, 'resume'),
@@ -104,7 +124,7 @@ const stateOf = async ({ id }: Life) => {
 }
 
 async function mustBeOver(life: Life): Promise<void> {
-  const again = await mint(at(), ownerOf(life), life.kind === 'agent' ? { task_id: life.id } : {})
+  const again = await mint(at(), ownerOf(life), life.kind === 'job' ? {} : { task_id: life.id })
   expect(again.body.code).toBe('task_closed')
   for (const token of life.tokens) expect(await isActive(at(), scene.agent('service'), token)).toBe(false)
   expect((await at().client.request('GET', `/v1/tasks/${life.id}`, { token: life.own })).status).toBe(401)
@@ -120,7 +140,7 @@ it('invariant 11: whatever is tried by whomever in whatever order, a closed task
   let closed = 0
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom('agent', 'job'),
+      fc.constantFrom('agent', 'child', 'job'),
       fc.array(step, { minLength: 5, maxLength: 25 }),
       async (kind, tried) => {
         const life = await begin(kind)
@@ -130,7 +150,7 @@ it('invariant 11: whatever is tried by whomever in whatever order, a closed task
           const now = await stateOf(life)
           if (before.state === 'closed') {
             expect(now, what).toEqual(before)
-            if (reply && what.startsWith('mint')) expect(reply.status).toBeGreaterThanOrEqual(400)
+            if (reply && /^mint|^openBelow/.test(what)) expect(reply.status).toBeGreaterThanOrEqual(400)
           } else if (reply?.status === 200 && what === 'mint')
             life.tokens.push((reply.body as { access_token: string }).access_token)
           before = now
@@ -140,15 +160,15 @@ it('invariant 11: whatever is tried by whomever in whatever order, a closed task
         await mustBeOver(life)
       },
     ),
-    { numRuns: 25 },
+    { numRuns: 30 },
   )
   expect(closed).toBeGreaterThan(5)
 })
 
 it('invariant 11: all of it at once changes nothing either', async () => {
-  for (const kind of ['agent', 'job'] as const) {
+  for (const kind of ['agent', 'child', 'job'] as const) {
     const life = await begin(kind)
-    await act(at(), ownerOf(life), life.id, 'close', { outcome: 'failed' })
+    await act(at(), ownerOf(life), life.root, 'close', { outcome: 'failed' })
     const before = await stateOf(life)
     const storm = Array.from({ length: 120 }, (_, n) => {
       const names = Object.keys(steps).filter(name => name !== 'wait')

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KeyTimes, keyTimes } from '../../src/mint/key-schedule.ts'
@@ -34,6 +35,16 @@ const rotate = async (keyring: Keyring) => {
   await db.transaction(tx => keyring.rotate(tx))
   await keyring.reload()
 }
+const withdraw = async (keyring: Keyring, kid: string) => {
+  const until = await db.transaction(tx => keyring.withdraw(tx, kid))
+  await keyring.reload()
+  return until
+}
+const statesOf = (keyring: Keyring) =>
+  keyring
+    .list()
+    .filter(key => key.alg === 'ES256' && key.state !== 'retired')
+    .map(key => key.state)
 const minutes = 60_000
 
 describe('the keyring', () => {
@@ -77,6 +88,84 @@ describe('the keyring', () => {
     expect(strict.jwks().some(key => key.kid === kid)).toBe(true)
     now += 2 * 60 * minutes
     expect(strict.jwks().some(key => key.kid === kid)).toBe(false)
+  })
+
+  it('withdraws a key that it cannot open, and prepares what is missing', async () => {
+    const keyring = await open(keyTimes(15 * minutes))
+    now += 7 * minutes
+    const kid = keyring.signer('ES256').kid
+    await db.query({ name: 'spoil', text: `UPDATE signing_keys SET private_key = '\\x00' WHERE kid = $1` }, [
+      kid,
+    ])
+    const started = await open(keyTimes(15 * minutes))
+    // As long as what the generous broker of before may have signed with it.
+    expect(await withdraw(started, kid)).toEqual(new Date(now + (12 * 60 + 3) * minutes))
+    expect(await withdraw(started, kid)).toBeNull()
+    expect(statesOf(started)).toEqual(['active', 'prepared'])
+    await keyring.reload()
+    expect([keyring.find(kid), statesOf(keyring)]).toEqual([null, ['withdrawn', 'active', 'prepared']])
+    await expect(withdraw(started, 'nosuch')).rejects.toMatchObject({ code: 'not_found' })
+  })
+
+  it('keeps the day that a rotation by hand gave, where the key to hand over to is withdrawn', async () => {
+    now += 7 * minutes
+    const keyring = await open(keyTimes(15 * minutes))
+    await rotate(keyring)
+    await rotate(keyring)
+    const [signing, next] = ['active', 'prepared'].map(
+      state => keyring.list().find(key => key.alg === 'ES256' && key.state === state)!,
+    )
+    expect(next?.activeAt).toEqual(new Date(now + 6 * minutes))
+    now += 2 * minutes
+    await withdraw(keyring, next!.kid)
+    const later = keyring.list().find(key => key.kid === signing!.kid)
+    // Not in a month: as soon as the new one can be known.
+    expect(later?.retiredAt).toEqual(new Date(now + 6 * minutes))
+    now += 6 * minutes
+    expect(keyring.signer('ES256').kid).not.toBe(signing!.kid)
+  })
+
+  it('makes no retired key sign again, even where all that came after it are withdrawn', async () => {
+    const keyring = await open(keyTimes(15 * minutes))
+    now += 7 * minutes
+    const { kid } = keyring.signer('ES256')
+    await rotate(keyring)
+    const later = keyring
+      .list()
+      .filter(key => key.alg === 'ES256' && ['active', 'prepared'].includes(key.state))
+    expect(later).toHaveLength(2)
+    for (const key of later) await withdraw(keyring, key.kid)
+    const state = () => keyring.list().find(key => key.kid === kid)?.state
+    expect(state()).toBe('retired')
+    expect(() => keyring.signer('ES256')).toThrow('No ES256 key can sign yet')
+    now += 6 * minutes
+    expect([state(), keyring.signer('ES256').publishedAt]).toEqual(['retired', new Date(now - 6 * minutes)])
+    await keyring.maintain()
+    expect(statesOf(keyring).filter(one => one !== 'withdrawn')).toEqual(['active', 'prepared'])
+  })
+
+  it('withdraws a key that is held by reservations without a pause', async () => {
+    const keyring = await open(keyTimes(15 * minutes))
+    const { kid } = keyring.signer('ES256')
+    let ended = false
+    let held = 0
+    // Each begins before the one before has ended.
+    const reservations = Array.from({ length: 4 }, async (_, i) => {
+      await setTimeout(i * 10)
+      while (!ended)
+        await db.transaction(async tx => {
+          await tx.query({ name: 'hold', text: 'SELECT FROM signing_keys WHERE kid = $1 FOR SHARE' }, [kid])
+          await setTimeout(40)
+          held++
+        })
+    })
+    await expect.poll(() => held).toBeGreaterThan(8)
+    const before = held
+    await expect(withdraw(keyring, kid)).resolves.toBeInstanceOf(Date)
+    // Those that held it then, and hardly more: in the row's own queue it waited for hundreds.
+    expect(held - before).toBeLessThan(30)
+    ended = true
+    await Promise.all(reservations)
   })
 
   it('refuses to work beside keys of another master key', async () => {

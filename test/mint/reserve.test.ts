@@ -79,7 +79,9 @@ async function openTask(ref: string): Promise<Task> {
     rootId: id,
     ancestors: [],
   }
-  expect(await opener(db)({ task, generation: '0', use: null, decision: decision() })).toBe('opened')
+  expect(await opener(db)({ task, generation: '0', runs: [], use: null, decision: decision() })).toBe(
+    'opened',
+  )
   return task
 }
 

@@ -15,3 +15,9 @@ it('invariant 9: through years of rotations on three replicas every token verifi
   console.info(seen)
   expect(seen.days).toBeGreaterThan(365)
 })
+
+it('invariant 9: and so it is where keys are withdrawn, whichever they are and however often', async () => {
+  const seen = await monthsOfKeys(scene, 2_000, { withdrawals: 0.1 })
+  console.info(seen)
+  expect(seen.withdrawals).toBeGreaterThan(100)
+})

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type End, raceRound, watchCredentials } from '../support/race-round.ts'
 import { type Scene, startScene } from '../support/scene.ts'
+import { treeRaceRound } from '../support/tree-race.ts'
 
 let scene: Scene
 beforeAll(async () => {
@@ -22,3 +23,19 @@ it.each(ends)('invariant 3: 100 races of 200 mints against the end of their task
   console.info(`${end}: ${handedOut} tokens handed out before, ${refused} refused or of the next version`)
   expect(Math.min(handedOut, refused)).toBeGreaterThan(100)
 })
+
+it.each(ends)(
+  'invariant 3: 100 races of 200 mints and openings in a tree against its end (%s)',
+  async end => {
+    let [before, after] = [0, 0]
+    for (let round = 0; round < 100; round++) {
+      const seen = await treeRaceRound(scene, { end, flights: 200, top: round % 3 ? 'root' : 'middle' })
+      before += seen.before
+      after += seen.after
+    }
+    console.info(
+      `${end} of a tree: ${before} tokens and tasks before, ${after} refused or of the next version`,
+    )
+    expect(Math.min(before, after)).toBeGreaterThan(100)
+  },
+)

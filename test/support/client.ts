@@ -49,7 +49,10 @@ export const createClient = ({ baseUrl }: { baseUrl: string }): Client => ({
       redirect: 'manual',
       ...(body === undefined ? {} : { body }),
     })
-    const text = await response.text()
+    // A stream has no end: of its answer the head is checked, and what it says is read by feed-reader.ts.
+    const isStream = response.headers.get('Content-Type') === 'text/event-stream'
+    const text = isStream ? '' : await response.text()
+    if (isStream) await response.body?.cancel()
     checker.check({ method, path: sent, status: response.status, headers: response.headers, text })
     return {
       status: response.status,

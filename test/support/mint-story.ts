@@ -47,6 +47,7 @@ export async function mintStory({ config, clock }: TestBroker): Promise<MintStor
       reserve: reserver(db),
       findByName,
       open: opener(db),
+      runsOf: () => [],
       blocks,
       statusIndexes: statusIndexes({ db, clock: clock.now, log, ttlMax: credentials.ttlMax }),
       memory: taskMemory(db, findByName),

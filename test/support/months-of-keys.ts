@@ -1,7 +1,8 @@
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose'
 import { expect } from 'vitest'
+import type { KeyList } from '../../src/http/openapi.generated.d.ts'
 import type { TestBroker } from './broker.ts'
-import { claimsOf, headerOf, isActive, minted, pick, type Scene } from './scene.ts'
+import { claimsOf, headerOf, isActive, mint, pick, type Scene } from './scene.ts'
 
 /** As a service does it: keeps the JWK Set for as long as `Cache-Control` allows, and asks no sooner, whatever it meets. */
 interface Verifier {
@@ -12,20 +13,28 @@ interface Verifier {
 /** How long a replica may go without a look at the keys: `notice`, of which its sweeper uses a thirtieth. */
 const longestUnswept = 60_000
 
+/** How long nothing may be minted after a withdrawal: until everybody can know a key that was published then. */
+const longestGap = 360_000
+
 /** What it came to, so that a test can see that something happened. */
 export interface Months {
   tokens: number
   signers: number
   rotationsByHand: number
+  withdrawals: number
   days: number
 }
 
 /**
  * Lets time pass over several replicas, in small steps near every date of a key and in leaps between, with mints everywhere and
- * rotations by hand now and then. At every step every token that has not expired must be verifiable with the set that each verifier
- * holds, whichever replica it had it from.
+ * rotations by hand now and then, and withdrawals, of whichever key, with that probability. At every step every token that has not
+ * expired, and whose key was not withdrawn, must be verifiable with the set that each verifier holds, whichever replica it had it from.
  */
-export async function monthsOfKeys(scene: Scene, steps: number): Promise<Months> {
+export async function monthsOfKeys(
+  scene: Scene,
+  steps: number,
+  { withdrawals: often = 0 }: { withdrawals?: number } = {},
+): Promise<Months> {
   const { broker, replicas } = scene
   const { now, advance } = broker.clock
   const start = now()
@@ -33,6 +42,8 @@ export async function monthsOfKeys(scene: Scene, steps: number): Promise<Months>
   const verifiers = Array.from({ length: 6 }, (): Verifier => ({ kids: new Set(), until: 0 }))
   let live: { token: string; kid: string; exp: number }[] = []
   const signers = new Set<string>()
+  const withdrawn = new Set<string>()
+  let gapEnds = Number.NEGATIVE_INFINITY
   let tokens = 0
   let rotationsByHand = 0
 
@@ -50,12 +61,25 @@ export async function monthsOfKeys(scene: Scene, steps: number): Promise<Months>
       expect([200, 503]).toContain(status)
       if (status === 200) rotationsByHand++
     }
+    if (Math.random() < often) {
+      const kid = await withdrawOne(scene)
+      withdrawn.add(kid)
+      gapEnds = now() + longestGap
+      const dead = live.filter(token => token.kid === kid).slice(-2)
+      for (const { token } of dead)
+        expect(await isActive(pick(replicas), scene.agent('service'), token)).toBe(false)
+      live = live.filter(token => token.kid !== kid)
+    }
 
     // 2. Tokens are minted, for the shortest and the longest time.
     for (const replica of replicas) {
       const audience = pick(['https://deploy.example', 'https://ed.example'])
-      const { access_token } = await minted(replica, scene.job(), { audience, ttl: pick(['60', '900']) })
+      const { status, body } = await mint(replica, scene.job(), { audience, ttl: pick(['60', '900']) })
+      if (status === 503 && now() < gapEnds) continue
+      expect(status, JSON.stringify(body)).toBe(200)
+      const { access_token } = body
       const { kid } = headerOf(access_token)
+      expect(withdrawn).not.toContain(kid)
       live.push({ token: access_token, kid, exp: claimsOf(access_token).exp * 1000 })
       signers.add(kid)
       tokens++
@@ -68,12 +92,29 @@ export async function monthsOfKeys(scene: Scene, steps: number): Promise<Months>
       const unknown = live.filter(({ kid }) => !verifier.kids.has(kid))
       expect(unknown.map(({ kid }) => kid)).toEqual([])
     }
+    if (live.length === 0) continue
     const { keys } = (await fetchKeys(pick(replicas), now())).set
     const seen = pick(live)
     await compactVerify(seen.token, createLocalJWKSet({ keys }))
     if (step % 10 === 0) expect(await isActive(pick(replicas), scene.agent('service'), seen.token)).toBe(true)
   }
-  return { tokens, signers: signers.size, rotationsByHand, days: (now() - start) / 86_400_000 }
+  const days = (now() - start) / 86_400_000
+  return { tokens, signers: signers.size, rotationsByHand, withdrawals: withdrawn.size, days }
+}
+
+/** Any key that is published; mostly one that signs. */
+async function withdrawOne({ broker, replicas }: Scene): Promise<string> {
+  const token = await broker.operatorToken()
+  const { items } = (await broker.client.request<KeyList>('GET', '/v1/keys', { token })).body
+  const published = items.filter(({ state }) => state !== 'withdrawn')
+  const active = published.filter(({ state }) => state === 'active')
+  const { kid } = pick(active.length > 0 && Math.random() < 0.5 ? active : published)
+  const on = pick(replicas)
+  const { status, text } = await on.client.request('POST', `/v1/keys/${kid}/withdraw`, { token, json: {} })
+  expect(status, text).toBe(200)
+  const { body } = await on.client.request<JSONWebKeySet>('GET', '/.well-known/jwks.json')
+  expect(body.keys.map(key => key.kid)).not.toContain(kid)
+  return kid
 }
 
 async function fetchKeys(replica: TestBroker, now: number): Promise<Verifier & { set: JSONWebKeySet }> {

@@ -17,6 +17,9 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 export interface ProcessBroker {
   /** Of the process that runs now. */
   client: Client
+  url: string
+  /** Of its PostgreSQL, whichever process that is. */
+  databaseUrl: string
   issuer: string
   start(): Promise<void>
   /** SIGKILL for the broker alone: PostgreSQL is left behind. Waits for the end. */
@@ -48,6 +51,8 @@ export async function processBroker(options: { yaml: string; policies: string })
   const said: string[] = []
   const self: ProcessBroker = {
     client: createClient({ baseUrl: 'http://127.0.0.1:1' }),
+    url: 'http://127.0.0.1:1',
+    databaseUrl: urlOf(join(postgres, 'socket'), 'hallpass', 'hallpass'),
     issuer: testIssuer,
 
     async start() {
@@ -68,6 +73,7 @@ export async function processBroker(options: { yaml: string; policies: string })
         started.once('exit', code => reject(new Error(`the broker ended (${code}):\n${self.lastWords()}`)))
       })
       self.client = createClient({ baseUrl: url })
+      self.url = url
     },
 
     async kill() {
@@ -92,9 +98,7 @@ export async function processBroker(options: { yaml: string; policies: string })
     },
 
     async sql(text, values) {
-      const client = new pg.Client({
-        connectionString: urlOf(join(postgres, 'socket'), 'hallpass', 'hallpass'),
-      })
+      const client = new pg.Client({ connectionString: self.databaseUrl })
       await client.connect()
       try {
         return (await client.query(text, values)).rows

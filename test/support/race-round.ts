@@ -4,20 +4,30 @@ import { act, claimsOf, isActive, mint, opened, patchContext, pick, type Scene }
 export type End = 'close' | 'suspend' | 'context'
 
 /**
- * Lets the database itself watch: at the commit of each credential, after a moment in which an end could slip in, the task must be
- * open in that version. What is not goes into `violations`, and stays minted.
+ * Lets the database itself watch: at the commit of each credential, after a moment in which an end could slip in, the task and all above
+ * it must be open in the versions that the credential names; at the commit of each child all above it must be open. What is not
+ * goes into `violations`, and stays.
  */
 export async function watchCredentials({ broker }: Scene): Promise<void> {
-  await broker.sql('CREATE TABLE violations (jti uuid, state text, ver integer)')
+  await broker.sql('CREATE TABLE violations (id uuid, task_id uuid, state text, ver integer)')
   await broker.sql(`CREATE FUNCTION watch_credential() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
       PERFORM pg_sleep(random() * 0.001);
-      INSERT INTO violations SELECT NEW.jti, state, ver FROM tasks
-        WHERE id = NEW.task_id AND (state <> 'open' OR ver <> NEW.task_ver);
+      INSERT INTO violations SELECT NEW.jti, t.id, t.state, t.ver FROM tasks own
+        CROSS JOIN unnest(own.path || own.id, NEW.path_vers || NEW.task_ver) AS named (id, ver) LEFT JOIN tasks t ON t.id = named.id
+        WHERE own.id = NEW.task_id AND (t.state = 'open' AND t.ver = named.ver) IS NOT TRUE;
       RETURN NULL;
     END $$`)
   await broker.sql(`CREATE CONSTRAINT TRIGGER watch_credential AFTER INSERT ON credentials
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch_credential()`)
+  await broker.sql(`CREATE FUNCTION watch_child() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      PERFORM pg_sleep(random() * 0.001);
+      INSERT INTO violations SELECT NEW.id, t.id, t.state, t.ver FROM tasks t WHERE t.id = ANY (NEW.path) AND t.state <> 'open';
+      RETURN NULL;
+    END $$`)
+  await broker.sql(`CREATE CONSTRAINT TRIGGER watch_child AFTER INSERT ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch_child()`)
 }
 
 const codeAfter = { close: 'task_closed', suspend: 'task_suspended' } as const

@@ -112,13 +112,17 @@ export async function minted(broker: TestBroker, attestation: string, more: Form
 
 export interface TaskBody {
   id: string
+  parent_id: string | null
   state: string
   close_reason: string | null
   closed_at: string | null
   ver: number
   context: Record<string, string>
+  opened_at: string
   deadline: string
+  last_heartbeat_at: string | null
   code?: string
+  errors?: { path: string; message: string }[]
 }
 
 export async function opened(
