@@ -23,8 +23,8 @@ export async function openAgents({ agents }: World, url: string, count: number):
   })
 }
 
-/** Opens a task as an agent, and answers its ID. */
-export async function openTask(url: string, svid: string, ref: string): Promise<string> {
+/** Opens a task as an agent, below a task of its own if one is named, and answers its ID. */
+export async function openTask(url: string, svid: string, ref: string, parent?: string): Promise<string> {
   const task = await answer(`${url}/v1/tasks`, {
     headers: { ...bearer(svid), 'content-type': 'application/json' },
     body: JSON.stringify({
@@ -33,7 +33,8 @@ export async function openTask(url: string, svid: string, ref: string): Promise<
       purpose: 'move the payments service to the new region',
       context: { repository: 'acme/payments', environment: 'production', ticket: 'OPS-4711' },
       bind: ['repository', 'environment'],
-      deadline: new Date(Date.now() + 8 * 3_600_000).toISOString(),
+      // No later than the parent's, which is what the broker takes where nothing is said.
+      ...(parent ? { parent_id: parent } : { deadline: new Date(Date.now() + 8 * 3_600_000).toISOString() }),
     }),
   })
   return String(task.id)
@@ -68,6 +69,12 @@ export function introspections({ agents }: World, tokens: string[]): Request[] {
     headers: { ...form, ...bearer(svid) },
     body: new URLSearchParams({ token }).toString(),
   }))
+}
+
+/** Whether the broker says that the token is live. */
+export async function isActive(world: World, url: string, token: string): Promise<boolean> {
+  const [request] = introspections(world, [token])
+  return (await answer(url + request!.path, request!)).active === true
 }
 
 /** A job of GitHub Actions, by its number: claims that stay the same in all ID tokens that it asks for. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { answer, bearer, mint, mintRequest, openTask } from './callers.ts'
+import { answer, bearer, isActive, mint, mintRequest, openTask } from './callers.ts'
 import { type Figure, milliseconds } from './report.ts'
 import { addLiveCredentials } from './rows.ts'
 import { median, spreadOf } from './statistics.ts'
@@ -50,11 +50,4 @@ export async function closeTask(world: World): Promise<Figure[]> {
       target: { most: 1.5 },
     },
   ]
-}
-
-async function isActive({ agents }: World, url: string, token: string): Promise<boolean> {
-  const svid = agents.svid('/svc/deployer', { audience: brokerIssuer })
-  const headers = { ...bearer(svid), 'content-type': 'application/x-www-form-urlencoded' }
-  const body = new URLSearchParams({ token }).toString()
-  return (await answer(`${url}/oauth2/introspect`, { headers, body })).active === true
 }

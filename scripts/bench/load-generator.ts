@@ -1,19 +1,14 @@
 import { Client } from 'undici'
 import type { Outcome, Plan, Request } from './load-plan.ts'
+import { send } from './send.ts'
 import { percentile } from './statistics.ts'
+import { work } from './work.ts'
 
 // A process of its own: what it spends on making requests is nobody else's CPU. One connection a caller, kept alive; the next
 // request goes out when the answer is in.
 
-process.on('message', (plan: Plan) => {
-  run(plan).then(
-    outcome => process.send?.(outcome),
-    (error: Error) => process.send?.({ ...nothing, failure: error.message }),
-  )
-})
-process.on('disconnect', () => process.exit())
-
-const nothing: Outcome = { answered: 0, seconds: 0, p50: 0, p99: 0, cpu: 0, failure: null }
+export type LoadTasks = { run: typeof run }
+work({ run })
 
 async function run({ origin, callers, requests, stop }: Plan): Promise<Outcome> {
   const clients = Array.from({ length: callers }, () => new Client(origin, { pipelining: 1 }))
@@ -42,6 +37,7 @@ async function run({ origin, callers, requests, stop }: Plan): Promise<Outcome> 
   const seconds = (performance.now() - start) / 1000
   const { user, system } = process.cpuUsage(cpu)
   await Promise.all(clients.map(client => client.close()))
+  if (failure !== null) throw new Error(failure)
   const sorted = Float64Array.from(latencies).sort()
   return {
     answered: sorted.length,
@@ -49,35 +45,5 @@ async function run({ origin, callers, requests, stop }: Plan): Promise<Outcome> 
     p50: percentile(sorted, 0.5),
     p99: percentile(sorted, 0.99),
     cpu: (user + system) / 1e6,
-    failure,
   }
-}
-
-function send(
-  client: Client,
-  { path, headers, body }: Request,
-): Promise<{ status: number; body: () => string }> {
-  return new Promise((resolve, reject) => {
-    let status = 0
-    const chunks: Buffer[] = []
-    client.dispatch(
-      { method: 'POST', path, headers, body },
-      {
-        // undici tells new handlers from old ones by this member.
-        onRequestStart() {},
-        onResponseStart(_, statusCode) {
-          status = statusCode
-        },
-        onResponseData(_, chunk) {
-          chunks.push(chunk)
-        },
-        onResponseEnd() {
-          resolve({ status, body: () => Buffer.concat(chunks).toString() })
-        },
-        onResponseError(_, error) {
-          reject(error)
-        },
-      },
-    )
-  })
 }

@@ -21,6 +21,4 @@ export interface Outcome {
   p99: number
   /** CPU seconds of the load generator itself. */
   cpu: number
-  /** The first answer that was not 2xx. */
-  failure: string | null
 }

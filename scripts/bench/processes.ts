@@ -2,7 +2,9 @@ import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import type { LoadTasks } from './load-generator.ts'
 import type { Outcome, Plan } from './load-plan.ts'
+import type { Done, Tasks } from './work.ts'
 
 export interface Server {
   url: string
@@ -56,29 +58,60 @@ async function end(child: ChildProcess): Promise<void> {
   clearTimeout(late)
 }
 
-export interface LoadGenerator {
-  /** Throws when an answer was not 2xx: the figures would be those of refusals. */
-  run(plan: Plan): Promise<Outcome>
+/** A process of the bench's own, which does what it is asked. */
+export interface Worker<T extends Tasks> {
+  pid: number
+  /** Throws what the task threw there, or that the process is gone. */
+  ask<Name extends keyof T & string>(name: Name, ...given: Parameters<T[Name]>): Promise<Answer<T, Name>>
   stop(): Promise<void>
 }
 
-export function startLoadGenerator(): LoadGenerator {
-  const child = fork(fileURLToPath(new URL('load-generator.ts', import.meta.url)), {
+type Answer<T extends Tasks, Name extends keyof T> = Awaited<ReturnType<T[Name]>>
+
+/** @param script calls `work` with the tasks that it can do */
+export function startWorker<T extends Tasks>(script: URL, stops: Stops): Worker<T> {
+  const child = fork(fileURLToPath(script), {
     serialization: 'advanced',
+    env: { ...process.env, NODE_ENV: 'production' },
   })
-  const gone = once(child, 'exit').then((): never => {
-    throw new Error('the load generator is gone')
+  const stop = () => end(child)
+  stops.push(stop)
+  const waiting = new Map<number, (done: Done | null) => void>()
+  let asked = 0
+  child.on('message', (done: Done) => {
+    waiting.get(done.id)?.(done)
+    waiting.delete(done.id)
   })
-  // Met by whoever runs a plan; nobody else waits for it.
-  gone.catch(() => {})
+  child.on('exit', () => {
+    for (const answer of waiting.values()) answer(null)
+    waiting.clear()
+  })
   return {
-    async run(plan) {
-      const answer = once(child, 'message') as Promise<[Outcome]>
-      child.send(plan)
-      const [outcome] = await Promise.race([answer, gone])
-      if (outcome.failure !== null) throw new Error(`the load met a failure: ${outcome.failure}`)
-      return outcome
+    pid: child.pid ?? 0,
+    async ask<Name extends keyof T & string>(
+      name: Name,
+      ...[given]: Parameters<T[Name]>
+    ): Promise<Answer<T, Name>> {
+      const id = asked++
+      const done = await new Promise<Done | null>(resolve => {
+        if (!child.connected) return resolve(null)
+        waiting.set(id, resolve)
+        child.send({ id, name, given })
+      })
+      if (!done) throw new Error(`a process that was to ${name} is gone`)
+      if (done.failure !== null) throw new Error(`${name}: ${done.failure}`)
+      return done.answer as Answer<T, Name>
     },
-    stop: () => end(child),
+    stop,
   }
+}
+
+export interface LoadGenerator {
+  /** Throws when an answer was not 2xx: the figures would be those of refusals. */
+  run(plan: Plan): Promise<Outcome>
+}
+
+export function startLoadGenerator(stops: Stops): LoadGenerator {
+  const worker = startWorker<LoadTasks>(new URL('load-generator.ts', import.meta.url), stops)
+  return { run: plan => worker.ask('run', plan) }
 }

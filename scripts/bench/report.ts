@@ -5,23 +5,49 @@ export interface Figure {
   what: string
   measured: string
   ratio?: Spread
-  target?: { most: number } | { least: number }
+  /** For the ratio. */
+  target?: Target
+  /** What has a target by itself, and not as a ratio. */
+  limits?: Limit[]
+}
+
+type Target = { most: number } | { least: number }
+
+export interface Limit {
+  /** What of the measured it is: `p99`. */
+  of: string
+  ms: number
+  most: number
 }
 
 /** A Markdown table, for the README. */
 export function table(figures: Figure[]): string {
-  const rows = figures.map(({ what, measured, ratio, target }) => [
-    what,
-    measured,
-    ratio ? `${times(ratio.median)} (${times(ratio.least)} to ${times(ratio.most)})` : '',
-    target ? ('most' in target ? `≤ ${target.most}` : `≥ ${target.least}`) : '',
-    ratio && target ? (isMet(ratio.median, target) ? 'met' : 'missed') : '',
+  const rows = figures.map(figure => [
+    figure.what,
+    figure.measured,
+    figure.ratio
+      ? `${times(figure.ratio.median)} (${times(figure.ratio.least)} to ${times(figure.ratio.most)})`
+      : '',
+    targetsOf(figure),
+    verdictOf(figure),
   ])
   const heads = ['What', 'Measured', 'Ratio (rounds)', 'Target', '']
   return [heads, heads.map(() => '---'), ...rows].map(cells => `| ${cells.join(' | ')} |`).join('\n')
 }
 
-const isMet = (ratio: number, target: { most: number } | { least: number }): boolean =>
+function targetsOf({ target, limits = [] }: Figure): string {
+  const ofRatio = target ? ['most' in target ? `≤ ${target.most}` : `≥ ${target.least}`] : []
+  return [...ofRatio, ...limits.map(({ of, most }) => `${of} ≤ ${most.toLocaleString('en')} ms`)].join(', ')
+}
+
+function verdictOf({ ratio, target, limits = [] }: Figure): string {
+  const met = limits.map(({ ms, most }) => ms <= most)
+  if (ratio && target) met.push(isMet(ratio.median, target))
+  if (met.length === 0) return ''
+  return met.every(Boolean) ? 'met' : 'missed'
+}
+
+const isMet = (ratio: number, target: Target): boolean =>
   'most' in target ? ratio <= target.most : ratio >= target.least
 
 const times = (ratio: number): string => ratio.toFixed(2)

@@ -26,6 +26,7 @@ export async function addHistory(db: BenchDatabase, count: number): Promise<void
   const [model] = await db.sql<{ id: string }>('SELECT id FROM tasks ORDER BY id LIMIT 1')
   await copy(db, 'tasks', `id = '${model?.id}'`, 'history', {
     id: 'source.id',
+    root_id: 'source.id',
     ref: `'run-' || source.n`,
     name_key: 'sha256(source.id::text::bytea)',
     state: `'closed'`,
@@ -45,12 +46,12 @@ export async function addHistory(db: BenchDatabase, count: number): Promise<void
 }
 
 /** A UUIDv7 of that moment (RFC 9562 §5.7), by means that every PostgreSQL has. */
-const uuidv7 = (moment: string): string =>
+export const uuidv7 = (moment: string): string =>
   `overlay(replace(gen_random_uuid()::text, '-', '') placing
     lpad(to_hex((extract(epoch FROM ${moment}) * 1000)::bigint), 12, '0') || '7' from 1 for 13)::uuid`
 
 /** For each row of the source a copy of the template, with these columns set to other expressions. */
-async function copy(
+export async function copy(
   db: BenchDatabase,
   table: string,
   template: string,

@@ -9,7 +9,16 @@ import { startIssuer, type TestIssuer } from '../../test/support/issuer.ts'
 import { createTrustDomain, type TestTrustDomain } from '../../test/support/spiffe.ts'
 import { cpuOfServer, postmasterOf } from './cpu.ts'
 import { type BenchDatabase, createDatabase } from './database.ts'
-import { type LoadGenerator, type Server, type Stops, startLoadGenerator, startServer } from './processes.ts'
+import {
+  type LoadGenerator,
+  type Server,
+  type Stops,
+  startLoadGenerator,
+  startServer,
+  startWorker,
+  type Worker,
+} from './processes.ts'
+import type { Tasks } from './work.ts'
 
 /** What every part of the bench works with. All of it goes when it is closed. */
 export interface World {
@@ -26,8 +35,13 @@ export interface World {
   startPeer(env: Record<string, string>): Promise<Server>
   /** CPU seconds of PostgreSQL, all its processes together; NaN where it is not on this machine. */
   databaseCpu(): number
+  /** Starts a process of the bench's own. It ends with the part that started it. */
+  startWorker<T extends Tasks>(script: URL): Worker<T>
+  /** Ends what a part has started and left, so that the next one has the machine to itself. */
+  clear(): Promise<void>
   /** Ends whatever was started. May be called twice, and while something is under way. */
   close(): Promise<void>
+  isClosed(): boolean
 }
 
 /** `iss` of the broker, and the `aud` of all attestations. */
@@ -36,22 +50,24 @@ export const brokerIssuer = 'https://hallpass.bench'
 export async function openWorld({ quick }: { quick: boolean }): Promise<World> {
   const stops: Stops = []
   let closed: Promise<void> | undefined
-  const stopAll = async () => {
-    for (const stop of stops.splice(0).reverse()) await stop()
+  const stopFrom = async (first: number) => {
+    for (const stop of stops.splice(first).reverse()) await stop()
   }
   const close = () => {
-    closed ??= stopAll()
+    closed ??= stopFrom(0)
     return closed
   }
   try {
-    return { ...(await open(stops)), quick, close }
+    const opened = await open(stops)
+    const own = stops.length
+    return { ...opened, quick, clear: () => stopFrom(own), close, isClosed: () => closed !== undefined }
   } catch (error) {
     await close()
     throw error
   }
 }
 
-async function open(stops: Stops): Promise<Omit<World, 'close' | 'quick'>> {
+async function open(stops: Stops): Promise<Omit<World, 'clear' | 'close' | 'isClosed' | 'quick'>> {
   const folder = await mkdtemp(join(tmpdir(), 'hallpass-bench-'))
   stops.push(() => rm(folder, { recursive: true, force: true }))
   const server = process.env.DATABASE_URL ?? (await embedded(folder, stops))
@@ -63,8 +79,7 @@ async function open(stops: Stops): Promise<Omit<World, 'close' | 'quick'>> {
   const config = join(folder, 'hallpass.yaml')
   await writeFile(config, JSON.stringify(configuration(ci.issuer)))
 
-  const load = startLoadGenerator()
-  stops.push(() => load.stop())
+  const load = startLoadGenerator(stops)
   const masterKey = randomBytes(32).toString('base64')
   const started = async (starting: Promise<Server>, ready: string): Promise<Server> => {
     const running = await starting
@@ -103,6 +118,7 @@ async function open(stops: Stops): Promise<Omit<World, 'close' | 'quick'>> {
         startServer(new URL('peer-server.ts', import.meta.url), stops, { env }),
         '/.well-known/openid-configuration',
       ),
+    startWorker: script => startWorker(script, stops),
     databaseCpu: () => (postmaster === null ? Number.NaN : cpuOfServer(postmaster)),
   }
 }
