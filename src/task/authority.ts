@@ -91,14 +91,19 @@ async function openTasks(
 /** False where it has ended already. */
 function end(deps: AuthorityDeps, report: Report, name: EndedName, id: string): Promise<boolean> {
   const at = new Date(deps.clock())
-  return inTree(deps.db, id, async (tx, task) => {
-    if (!task || task.state === 'closed') return false
-    const ended = closed(task, task.deadline <= at ? 'expired' : name.ending, at)
-    const revocations = await writeChange(tx, task, ended, at)
-    await writeDecisions(tx, [decisionRow(report, name, ended, at)])
-    await appendRevocations(tx, revocations)
-    return true
-  })
+  return inTree(
+    deps.db,
+    id,
+    async (tx, task) => {
+      if (!task || task.state === 'closed') return false
+      const ended = closed(task, task.deadline <= at ? 'expired' : name.ending, at)
+      const revocations = await writeChange(tx, task, ended, at)
+      await writeDecisions(tx, [decisionRow(report, name, ended, at)])
+      await appendRevocations(tx, revocations)
+      return true
+    },
+    { urgent: true },
+  )
 }
 
 /** Of a `ref` in the log: it can be as long as the authority likes. */

@@ -2,6 +2,7 @@ import type { TaskAction } from '../decide/decision.ts'
 import { HallpassError } from '../errors.ts'
 import type { Asker } from '../observe/asker.ts'
 import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
+import type { Transaction } from '../store/database.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { Task } from '../store/task-record.ts'
@@ -28,17 +29,25 @@ export async function changeTask(
   change: Change,
 ): Promise<Task> {
   const event = newEvent(asker, change.action, deps.clock(), change.asked)
-  return refusalsLogged(event, deps.writeDecision, () =>
-    inTree(deps.db, taskId, async (tx, task) => {
-      authorize(deps, event, task, change.action)
-      const changed = change.apply(task, event.at)
-      const revocations = changed === task ? [] : await writeChange(tx, task, changed, event.at)
-      await writeDecisions(tx, [allowed(event)])
-      await appendRevocations(tx, revocations)
-      return changed
-    }),
-  )
+  const mayDo = (task: Task | null): Task => {
+    event.decisions = []
+    authorize(deps, event, task, change.action)
+    return task
+  }
+  const write = async (tx: Transaction, found: Task | null): Promise<Task> => {
+    const task = mayDo(found)
+    const changed = change.apply(task, event.at)
+    const revocations = changed === task ? [] : await writeChange(tx, task, changed, event.at)
+    await writeDecisions(tx, [allowed(event)])
+    await appendRevocations(tx, revocations)
+    return changed
+  }
+  // However many beat, or have no business with the task at all: what ends it is not behind them.
+  const stay = { mayWait: mayDo, urgent: ending.has(change.action) }
+  return refusalsLogged(event, deps.writeDecision, () => inTree(deps.db, taskId, write, stay))
 }
+
+const ending: ReadonlySet<TaskAction> = new Set(['close', 'suspend', 'change_context'])
 
 /** Throws `wrong_state` for a task that is closed, or past its deadline and about to be. */
 export function mustLive(task: Task, now: Date): void {

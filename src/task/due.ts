@@ -16,18 +16,14 @@ export function isDue(task: Task, now: number): boolean {
   return task.deadline.getTime() <= now || silent.some(at => at !== null && at <= now)
 }
 
-/**
- * Closes a task that is due, as the sweeper would within seconds; as silent, too, where the silence is that of a task above it. Answers
- * whether it was.
- */
-export async function closeIfDue(db: Database, id: string, now: number): Promise<boolean> {
-  return inTree(db, id, async (tx, task) => {
-    if (!task || task.state === 'closed' || !isDue(task, now)) return false
+/** Closes a task that is due, as the sweeper would within seconds; as silent, too, where the silence is that of a task above it. */
+export async function closeIfDue(db: Database, id: string, now: number): Promise<void> {
+  await inTree(db, id, async (tx, task) => {
+    if (!task || task.state === 'closed' || !isDue(task, now)) return
     const at = new Date(now)
     const ended = closed(task, task.deadline.getTime() <= now ? 'expired' : 'silent', at)
     const revocations = await writeChange(tx, task, ended, at)
     await writeDecisions(tx, [ownDecision(ended, at)])
     await appendRevocations(tx, revocations)
-    return true
   })
 }

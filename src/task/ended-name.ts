@@ -18,7 +18,7 @@ export function nameOf(
 ): EndedName | { ignored: string } {
   const { what, ending, facts, own } = ended
   const foreign = Object.keys(require).find(
-    claim => Object.hasOwn(facts, claim) && facts[claim] !== require[claim],
+    claim => Object.hasOwn(facts, claim) && facts[claim] !== null && facts[claim] !== require[claim],
   )
   if (foreign !== undefined)
     return { ignored: `Its ${foreign} is not the one that trust source ${trust} requires.` }
@@ -48,6 +48,7 @@ function render(parts: TemplatePart[], { facts, payload }: Ended): { text: strin
   const values: Record<string, string> = Object.create(null)
   for (const part of parts) {
     if ('literal' in part) continue
+    // A claim that is not told is not looked for in the payload: what has its name there is something else.
     const value = Object.hasOwn(facts, part.claim) ? facts[part.claim] : textAt(payload, part.claim)
     if (!value) return { missing: part.claim }
     values[part.claim] = value

@@ -8,8 +8,8 @@ export interface Ended {
   /** The word for it. */
   what: string
   ending: Ending
-  /** What is told of it, under the names that claims of its attestation have. */
-  facts: Record<string, string>
+  /** What is told of it, under the names that claims of its attestation have; null for a claim that this event does not tell. */
+  facts: Record<string, string | null>
   /** Placeholders that are its very own: a name without any of them is of something larger, which is not over yet. null: any will do. */
   own: readonly string[] | null
   /** Set where all that it holds is over too, and never comes back. */

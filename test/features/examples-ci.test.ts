@@ -65,6 +65,7 @@ describe.each(providers)('$name', provider => {
       scope,
       task_id: body.task_id,
       task_ver: 1,
+      status: { status_list: { idx: expect.any(Number), uri: expect.stringContaining('/status-lists/') } },
     })
     expect(exp! - iat!).toBe(300)
     const again = (await call()).body

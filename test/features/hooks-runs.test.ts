@@ -187,7 +187,7 @@ describe('an end and the first call of its job, at the same moment', () => {
           await new Promise(resolve => setTimeout(resolve, Math.random() * 8))
           return mint(pick([broker, replica]), fresh(1))
         }),
-        new Promise(resolve => setTimeout(resolve, Math.random() * 8)).then(() =>
+        new Promise(resolve => setTimeout(resolve, Math.random() * 24)).then(() =>
           jobOver(1, pick([broker, replica])),
         ),
       ])
@@ -210,7 +210,7 @@ describe('an end and the first call of its job, at the same moment', () => {
           await new Promise(resolve => setTimeout(resolve, Math.random() * 12))
           return mint(pick([broker, replica]), fresh(id))
         }),
-        new Promise(resolve => setTimeout(resolve, Math.random() * 12)).then(() =>
+        new Promise(resolve => setTimeout(resolve, Math.random() * 32)).then(() =>
           runOver({}, pick([broker, replica])),
         ),
       ])

@@ -1,7 +1,7 @@
 import { type Ended, type Ending, githubRun } from '../../task/ended.ts'
 import type { Delivery } from './delivery.ts'
 import { word } from './delivery.ts'
-import { idAt, type JsonValue, objectAt, present, textAt, wrongShape } from './payload.ts'
+import { idAt, type JsonValue, objectAt, textAt, wrongShape } from './payload.ts'
 import type { Header } from './signature.ts'
 
 /**
@@ -66,7 +66,7 @@ function ended(
   { facts, ...rest }: Pick<Ended, 'own' | 'holds'> & { facts: Record<string, string | null> },
 ): Ended {
   const conclusion = textAt(payload, `workflow_${what}.conclusion`)
-  return { what, ending: endings[conclusion ?? ''] ?? 'failed', facts: present(facts), payload, ...rest }
+  return { what, ending: endings[conclusion ?? ''] ?? 'failed', facts, payload, ...rest }
 }
 
 const endings: Record<string, Ending> = Object.assign(Object.create(null), {

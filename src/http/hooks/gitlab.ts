@@ -1,7 +1,7 @@
 import type { Ended, Ending } from '../../task/ended.ts'
 import type { Delivery } from './delivery.ts'
 import { word } from './delivery.ts'
-import { at, idAt, type JsonValue, present, textAt, wrongShape } from './payload.ts'
+import { at, idAt, type JsonValue, textAt, wrongShape } from './payload.ts'
 import type { Header } from './signature.ts'
 
 /**
@@ -37,7 +37,7 @@ function job(payload: JsonValue): Ended[] {
     sha: textAt(payload, 'sha'),
     environment: textAt(payload, 'environment.name'),
   }
-  return [{ what: 'job', ending, facts: present(facts), own: ownOfJob, holds: null, payload }]
+  return [{ what: 'job', ending, facts, own: ownOfJob, holds: null, payload }]
 }
 
 /**
@@ -54,7 +54,7 @@ function pipeline(payload: JsonValue): Ended[] {
   }
   const ending = endings[textAt(payload, 'object_attributes.status') ?? '']
   const own = ['pipeline_id', 'object_attributes.id']
-  const whole = { what: 'pipeline', facts: present(facts), own, holds: null, payload }
+  const whole = { what: 'pipeline', facts, own, holds: null, payload }
   return [...(ending === undefined ? [] : [{ ...whole, ending }]), ...jobsOf(payload, facts)]
 }
 
@@ -68,9 +68,7 @@ function jobsOf(payload: JsonValue, facts: Record<string, string | null>): Ended
       job_id: needed(build, 'id', `/builds/${index}/id`),
       environment: textAt(build, 'environment.name'),
     }
-    return [
-      { what: 'job', ending, facts: present({ ...facts, ...own }), own: ownOfJob, holds: null, payload },
-    ]
+    return [{ what: 'job', ending, facts: { ...facts, ...own }, own: ownOfJob, holds: null, payload }]
   })
 }
 

@@ -2,7 +2,7 @@ import { endingOf, kindOf } from '../../kubernetes-end.ts'
 import type { Ended } from '../../task/ended.ts'
 import type { Delivery } from './delivery.ts'
 import { word } from './delivery.ts'
-import { at, isJsonObject, type JsonObject, type JsonValue, present, textAt, wrongShape } from './payload.ts'
+import { at, isJsonObject, type JsonObject, type JsonValue, textAt, wrongShape } from './payload.ts'
 import type { Header } from './signature.ts'
 
 /**
@@ -52,7 +52,7 @@ function endOf(object: JsonObject, deleted: boolean): Ended[] {
     {
       what: kind,
       ending,
-      facts: present(facts),
+      facts,
       own: [...own, 'metadata.name', 'metadata.uid'],
       holds: null,
       payload: object,

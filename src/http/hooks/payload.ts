@@ -70,10 +70,6 @@ export function idAt(payload: JsonValue | undefined, path: string): string | nul
   return text !== null && /^(0|[1-9][0-9]*)$/.test(text) ? text : null
 }
 
-/** The facts that are there. */
-export const present = (facts: Record<string, string | null>): Record<string, string> =>
-  Object.fromEntries(Object.entries(facts).filter((fact): fact is [string, string] => fact[1] !== null))
-
 /** What is authentic and yet not laid out as its kind lays out such events. */
 export const wrongShape = (path: string, message: string): HallpassError =>
   new HallpassError('invalid', 'The delivery is not laid out as one of its kind.', {

@@ -251,7 +251,11 @@ describe('GitLab', () => {
     const facts = (changes: Record<string, unknown>) =>
       readGitlab(parsed(payload('gitlab-job', changes)), () => undefined).ends[0]?.facts
     expect(facts({})).toMatchObject({ ref: 'main' })
-    expect(facts({ ref: 'refs/merge-requests/1/head' })).not.toHaveProperty('ref')
+    const request = { ref: 'refs/merge-requests/1/head' }
+    expect(facts(request)).toMatchObject({ ref: null })
+    const ref = '{project_path}/{ref}/{job_id}'
+    expect(gitlab('gitlab-job', request, { ref })).toEqual([{ ignored: 'The event does not tell ref.' }])
+    expect(gitlab('gitlab-job', {}, { ref })).toMatchObject([{ ref: 'acme%2Fapi/main/12217223061' }])
   })
 
   it('other events end nothing, and what is laid out otherwise is refused', () => {
