@@ -127,6 +127,8 @@ async function start(
       metrics.recordSeq.set(seq)
       metrics.recordRead.set(at.getTime() / 1000)
     },
+    // Published no more, here too; should it fail, the sweeper reads the keys within seconds.
+    onKey: () => void keyring.reload().catch(() => {}),
     onReader: (view, by) => metrics.feedReaders.inc({ view }, by),
     onCutOff: () => metrics.feedCutOff.inc(),
   })
@@ -193,6 +195,7 @@ async function start(
     blocks,
     clockWatch,
     retention: tasks.retention,
+    ttlMax: credentials.ttlMax,
     onSwept: closed => {
       metrics.swept.inc(closed)
       metrics.lastSweep.set(clock() / 1000)

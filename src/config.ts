@@ -52,7 +52,7 @@ export interface Config {
   /** Requests a second; null: no limit. */
   limits: { principal: number | null; address: number | null }
   /** Readers of the live feed at a time: of all, those who do not say who they are, and of these those of one address. */
-  feed: { readers: number; anonymous: number; perAddress: number }
+  feed: { readers: number; anonymous: number; perAddress: number; perPrincipal: number }
   /** Authorities that close tasks. */
   hooks: Hook[]
 }

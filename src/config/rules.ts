@@ -23,6 +23,7 @@ export const checkRules = (
 
   notMore(raw, 'feed_readers_anonymous', { key: 'feed_readers', unless: 5_000 }, report)
   notMore(raw, 'feed_readers_per_address', { key: 'feed_readers_anonymous', unless: 3_000 }, report)
+  notMore(raw, 'feed_readers_per_principal', { key: 'feed_readers', unless: 5_000 }, report)
 
   if (port !== 0 && at(raw, 'listen', 'metrics_port') === port) {
     report('listen.metrics_port', 'is the port of the broker itself')

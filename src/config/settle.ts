@@ -59,7 +59,8 @@ const settleFeed = ({
   feed_readers: readers,
   feed_readers_anonymous: anonymous = Math.min(3_000, readers),
   feed_readers_per_address: perAddress = Math.min(2_000, anonymous),
-}: File['limits']): Config['feed'] => ({ readers, anonymous, perAddress })
+  feed_readers_per_principal: perPrincipal = Math.min(500, readers),
+}: File['limits']): Config['feed'] => ({ readers, anonymous, perAddress, perPrincipal })
 
 const settleSource = (
   source: File['trust'][number],

@@ -51,6 +51,7 @@ const file = section({
     feed_readers: readers().default(5_000),
     feed_readers_anonymous: readers().optional(),
     feed_readers_per_address: readers().optional(),
+    feed_readers_per_principal: readers().optional(),
   }).prefault({}),
   pki: section({
     trust_domain: text(trustDomainFault).optional(),

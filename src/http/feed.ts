@@ -30,15 +30,25 @@ export function feedRoutes(deps: HttpDeps, router: Router): void {
     if (request.method === 'HEAD') return void response.writeHead(200, headers).end()
     // 2. A place, for as long as the connection lasts.
     const view = asker ? 'authenticated' : 'anonymous'
-    const leave = places.take(view, addressOf(request))
+    const leave = places.take(asker ? { principal: asker.principal.id } : { address: addressOf(request) })
     if (request.socket.destroyed) return leave()
     response.once('close', leave)
+    if (asker) endWith(asker.principal.attestation.acceptableUntil - deps.clock(), response)
     // 3. Nothing that ended before this call may be missing.
     await feed.ready()
     // 4. The stream.
     feed.follow(() => begin(request, response), { view, lastEventId: request.get('Last-Event-ID') })
   })
 }
+
+/** Who proved who they are for an hour reads as such for an hour, and then comes back with a new proof, where it was. */
+function endWith(milliseconds: number, response: Response): void {
+  const over = setTimeout(() => response.destroy(), Math.min(milliseconds, longestTimeout))
+  response.once('close', () => clearTimeout(over))
+}
+
+/** What a timer of Node.js can hold; more would be none at all. Milliseconds. */
+const longestTimeout = 2 ** 31 - 1
 
 /**
  * Writes the head, and answers the socket, for the rest of the connection: past the response, whose every write costs as much again,

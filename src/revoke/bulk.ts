@@ -16,7 +16,7 @@ import {
 } from '../store/bulk.ts'
 import type { Database, Transaction } from '../store/database.ts'
 import { writeDecisions } from '../store/decisions.ts'
-import { isDeadlock } from '../store/failure.ts'
+import { isAboutLocks } from '../store/failure.ts'
 import { appendEndedHere } from '../store/revocations.ts'
 
 export interface BulkDeps extends AdministerDeps {
@@ -39,8 +39,12 @@ export interface BulkResult extends BulkCount {
   block: Block | null
 }
 
-/** How often it is begun anew after a deadlock: mints hold several trees at once. */
-const attemptsMost = 5
+/**
+ * How often it is begun anew where it does not get its locks, and for how long it waits for a tree the first time, in milliseconds; each
+ * time twice as long. Between two tries others can open tasks: the block of one principal must not stop everybody.
+ */
+const attemptsMost = 7
+const firstPatience = 250
 
 /**
  * Ends everything of a principal, of a trust source, or all there is, and blocks what would come; one transaction. Throws `refused`, or
@@ -51,8 +55,11 @@ export async function revokeMany(deps: BulkDeps, asker: Asker, request: BulkRequ
   const asked = { revoke: selector, reason, until, dry_run: dryRun }
   return administer(deps, asker, asked, async event => {
     mustBePossible(request, event.at)
-    const result = await withoutDeadlock(() =>
-      deps.db.transaction(tx => (dryRun ? count : end)(tx, deps, event, request), { patience: bulkPatience }),
+    const result = await withLocks(patience =>
+      deps.db.transaction(
+        tx => (dryRun ? count(tx, deps, event, request) : end(tx, deps, event, request, patience)),
+        { patience: bulkPatience },
+      ),
     )
     if (result.block) await deps.blocks.reload()
     return result
@@ -76,6 +83,7 @@ async function end(
   deps: BulkDeps,
   event: Event,
   { selector, reason, until }: BulkRequest,
+  patience: number,
 ): Promise<BulkResult> {
   // 1. Nothing is opened from here on; what was being opened is there.
   const block = newBlock(event, selector, reason, until)
@@ -83,15 +91,17 @@ async function end(
   await insertBlock(tx, block)
 
   // 2. Nothing is minted for these trees, and nobody else changes them.
-  await lockTreesOf(tx, selector)
-  const counted = await countAllOf(tx, selector, event.at)
+  await lockTreesOf(tx, selector, patience)
+  // Only now: while it waited there were mints, and what they gave lives as long as the record has to tell of its end.
+  const at = new Date(deps.clock())
+  const counted = await countAllOf(tx, selector, at)
   mustBeKnown(deps, selector, counted)
 
   // 3. They end. The record's counter is taken last.
-  await closeAllOf(tx, selector, event.at)
+  await closeAllOf(tx, selector, at)
   event.asked.block = block.id
   await log(tx, event, counted)
-  if (counted.tasks > 0) await appendEndedHere(tx, event.at)
+  if (counted.tasks > 0) await appendEndedHere(tx, at)
   return { dryRun: false, ...counted, block }
 }
 
@@ -127,12 +137,12 @@ function mustBeKnown({ trust }: BulkDeps, selector: Selector, { tasks }: BulkCou
     throw invalid('/trust', 'is no configured trust source, and has no task that is not closed')
 }
 
-async function withoutDeadlock<T>(work: () => Promise<T>): Promise<T> {
+async function withLocks<T>(work: (patience: number) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await work()
+      return await work(firstPatience * 2 ** (attempt - 1))
     } catch (error) {
-      if (attempt === attemptsMost || !isDeadlock(error)) throw error
+      if (attempt === attemptsMost || !isAboutLocks(error)) throw error
     }
   }
 }

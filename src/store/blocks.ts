@@ -56,6 +56,8 @@ const list = {
   name: 'blocks_list',
   text: `SELECT ${columns} FROM blocks WHERE (until IS NULL OR until > $1) AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3`,
 }
+// In the table's queue: in the row's own, an endless stream of openings would never let it in.
+const holdGate = { name: 'blocks_hold_gate', text: 'LOCK TABLE block_gate IN EXCLUSIVE MODE' }
 const closeGate = {
   name: 'blocks_close_gate',
   text: 'UPDATE block_gate SET generation = generation + 1',
@@ -129,6 +131,7 @@ export async function listBlocks(
  * statement of every change of the blocks: what opens tasks takes this lock before any other as well.
  */
 export async function closeGateOfBlocks(tx: Transaction): Promise<void> {
+  await tx.query(holdGate, [])
   await tx.query(closeGate, [])
 }
 

@@ -33,6 +33,7 @@ const lockRoots = {
       ORDER BY r.id FOR UPDATE
     ) AS held`,
 }
+const lockTimeout = { name: 'bulk_lock_timeout', text: `SELECT set_config('lock_timeout', $1, true)` }
 const longest = { name: 'bulk_longest', text: 'SELECT coalesce(max(ttl_max), 0) AS ttl FROM signing_keys' }
 const count = {
   name: 'bulk_count',
@@ -55,9 +56,14 @@ const close = {
     WHERE ${isDoomed}`,
 }
 
-/** Holds the trees of all tasks that are meant, in one order, so that two who do this never wait for each other. */
-export async function lockTreesOf(tx: Transaction, selector: Selector): Promise<void> {
+/**
+ * Holds the trees of all tasks that are meant, in one order, so that two who do this never wait for each other. `patience` is how long
+ * it waits for one of them, in milliseconds: nothing is opened meanwhile.
+ */
+export async function lockTreesOf(tx: Transaction, selector: Selector, patience: number): Promise<void> {
+  await tx.query(lockTimeout, [String(patience)])
   await tx.query(lockRoots, valuesOf(selector))
+  await tx.query(lockTimeout, [String(bulkPatience)])
 }
 
 /** What `closeAllOf` would end now. */

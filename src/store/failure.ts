@@ -47,9 +47,14 @@ export async function answered<T>(query: Promise<T>): Promise<T> {
 export const isUnavailable = (error: unknown): boolean =>
   error instanceof HallpassError && error.code === 'unavailable'
 
-/** Whether the transaction was ended because it and another waited for each other: it can be done again at once. */
-export const isDeadlock = (error: unknown): boolean =>
-  error instanceof HallpassError && error.cause instanceof pg.DatabaseError && error.cause.code === '40P01'
+/**
+ * Whether the transaction was ended because it and another waited for each other (deadlock_detected), or because it did not get a lock in
+ * its time (lock_not_available): it can be done again at once.
+ */
+export const isAboutLocks = (error: unknown): boolean =>
+  error instanceof HallpassError &&
+  error.cause instanceof pg.DatabaseError &&
+  (error.cause.code === '40P01' || error.cause.code === '55P03')
 
 function isPassing(error: unknown): boolean {
   if (error instanceof pg.DatabaseError) return passing.test(error.code ?? '')

@@ -2,19 +2,20 @@ import { firstIdAt } from '../ids.ts'
 import type { Database, Transaction } from './database.ts'
 import type { Task } from './task-record.ts'
 import { type TaskRow, taskColumns, taskOf } from './tasks.ts'
-import { closeDescendants, lockFreeTrees } from './tree.ts'
+import { closeDescendants, lockFreeTrees, lockTree } from './tree.ts'
 
 /** Any constants will do, as long as they stay the same. */
 const sweeperLock = 7_255_842
 
 const lock = { name: 'sweep_lock', text: 'SELECT pg_try_advisory_xact_lock($1) AS mine' }
-const due = {
-  name: 'sweep_due',
-  // What is below one that is due is left out here already: it may be more than one round takes, and closes with it.
-  text: `SELECT id, root_id FROM tasks t WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
-      AND NOT EXISTS (SELECT FROM tasks a WHERE a.id = ANY (t.path) AND a.state <> 'closed' AND (a.deadline <= $1 OR a.silent_at <= $1))
-    ORDER BY deadline LIMIT $2`,
+// What is below one that is due is left out here already: it may be more than one round takes, and closes with it.
+const due = `SELECT id, root_id FROM tasks t WHERE state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
+    AND NOT EXISTS (SELECT FROM tasks a WHERE a.id = ANY (t.path) AND a.state <> 'closed' AND (a.deadline <= $1 OR a.silent_at <= $1))`
+const dueElsewhere = {
+  name: 'sweep_due_elsewhere',
+  text: `${due} AND root_id <> ALL ($3::uuid[]) ORDER BY deadline LIMIT $2`,
 }
+const dueInTree = { name: 'sweep_due_in_tree', text: `${due} AND root_id = $3 ORDER BY deadline LIMIT $2` }
 const closeDue = {
   name: 'sweep_close_due',
   // Those that are still due now that their trees are held, and of each branch the topmost: the others close with it.
@@ -34,26 +35,48 @@ export async function lockSweep(tx: Transaction): Promise<boolean> {
   return row?.mine === true
 }
 
+/** A round of closing what is due: how many were found, the topmost of each branch, and those of them that were closed. */
 export interface Due {
-  /** How many were found, the topmost of each branch. */
   found: number
   closed: Task[]
-  /** IDs of those whose trees somebody else was changing, or minting for, at this moment. */
+  /** Roots of trees that somebody else was changing, or minting for, at this moment. */
   busy: string[]
 }
 
-/**
- * Closes tasks past their deadline or silent past their heartbeat, the topmost of each branch, and everything below them. Waits for
- * nobody.
- */
-export async function closeDueTasks(tx: Transaction, now: Date, most: number): Promise<Due> {
-  const found = await tx.query<{ id: string; root_id: string }>(due, [now, most])
-  if (found.length === 0) return { found: 0, closed: [], busy: [] }
-  const held = await lockFreeTrees(tx, [...new Set(found.map(row => row.root_id))])
-  const closed = (await tx.query<TaskRow>(closeDue, [now, found.map(row => row.id), held])).map(taskOf)
+interface Found {
+  id: string
+  root_id: string
+}
+
+/** Closes tasks past their deadline or silent past their heartbeat, and everything below them. Waits for nobody; `except` are roots. */
+export async function closeDueTasks(
+  tx: Transaction,
+  now: Date,
+  most: number,
+  except: string[],
+): Promise<Due> {
+  const found = await tx.query<Found>(dueElsewhere, [now, most, except])
+  const roots = [...new Set(found.map(row => row.root_id))]
+  const held = roots.length > 0 ? await lockFreeTrees(tx, roots) : []
+  return {
+    found: found.length,
+    closed: await closeFound(tx, now, found, held),
+    busy: roots.filter(root => !held.includes(root)),
+  }
+}
+
+/** The same for one tree, which is waited for: one that is minted for without a pause is never free. */
+export async function closeDueInTree(tx: Transaction, now: Date, most: number, root: string): Promise<Due> {
+  await lockTree(tx, root)
+  const found = await tx.query<Found>(dueInTree, [now, most, root])
+  return { found: found.length, closed: await closeFound(tx, now, found, [root]), busy: [] }
+}
+
+async function closeFound(tx: Transaction, now: Date, found: Found[], held: string[]): Promise<Task[]> {
+  if (found.length === 0) return []
+  const closed = (await tx.query<TaskRow>(closeDue, [now, found.map(({ id }) => id), held])).map(taskOf)
   await closeDescendants(tx, closed, now)
-  const busy = found.filter(row => !held.includes(row.root_id)).map(row => row.id)
-  return { found: found.length, closed, busy }
+  return closed
 }
 
 export interface Cutoffs {

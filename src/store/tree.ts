@@ -7,7 +7,6 @@ const lockRoot = {
   text: `SELECT ${taskColumns} FROM tasks t WHERE t.id = (SELECT root_id FROM tasks WHERE id = $1) FOR UPDATE OF t`,
 }
 const lockRootFree = { name: 'tree_lock_free_root', text: `${lockRoot.text} SKIP LOCKED` }
-const readRoot = { name: 'tree_read_root', text: 'SELECT root_id FROM tasks WHERE id = $1' }
 const holdRoots = 'SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR SHARE'
 const holdRootsFree = { name: 'tree_hold_free', text: `${holdRoots} SKIP LOCKED` }
 const holdRootsWaiting = { name: 'tree_hold_waiting', text: holdRoots }
@@ -45,6 +44,13 @@ export async function lockTree(tx: Transaction, id: string, statement = lockRoot
   return row ? taskOf(row) : null
 }
 
+export interface Stay {
+  /** Asked of the task as it is before it is waited for: who throws here does not wait. */
+  mayWait?: (task: Task) => void
+  /** Does not wait behind what is not. */
+  urgent?: boolean
+}
+
 /**
  * A transaction that holds the tree of a task as `lockTree` does. Where somebody else is changing it, those who come meanwhile take one
  * connection between them: a tree that takes its time to end holds up no other.
@@ -53,14 +59,17 @@ export async function inTree<T>(
   db: Database,
   id: string,
   work: (tx: Transaction, task: Task | null) => Promise<T>,
+  { mayWait, urgent = false }: Stay = {},
 ): Promise<T> {
   const first = await db.transaction(async tx => {
     const task = await lockTree(tx, id, lockRootFree)
-    const [busy] = task ? [] : await tx.query<{ root_id: string }>(readRoot, [id])
-    return busy ? { busy: busy.root_id } : { done: await work(tx, task) }
+    const [busy] = task ? [] : await tx.query<TaskRow>(read, [id])
+    return busy ? { busy: taskOf(busy) } : { done: await work(tx, task) }
   })
   if ('done' in first) return first.done
-  return db.waiting(first.busy, () => db.transaction(async tx => work(tx, await lockTree(tx, id))))
+  mayWait?.(first.busy)
+  const held = () => db.transaction(async tx => work(tx, await lockTree(tx, id)))
+  return db.waiting(first.busy.rootId, held, { urgent })
 }
 
 /**

@@ -69,7 +69,8 @@ export function heartbeat(deps: TaskDeps, asker: Asker, id: string, { reason }: 
     apply(task, now) {
       mustLive(task, now)
       if (task.state !== 'open') throw new HallpassError('wrong_state', 'The task is suspended.')
-      return { ...task, lastHeartbeatAt: now }
+      // One that had to wait may be older than the last.
+      return { ...task, lastHeartbeatAt: now < (task.lastHeartbeatAt ?? now) ? task.lastHeartbeatAt : now }
     },
   })
 }

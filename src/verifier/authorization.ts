@@ -7,14 +7,11 @@ const b64token = /^[A-Za-z0-9\-._~+/]+=*$/
 /**
  * The access token of a request's Authorization header (RFC 6750 §2.1). No other place is looked at: tokens in queries end up in logs.
  *
- * @param values the values of each Authorization header that the request has
- * @throws VerifierRefusal `token_missing` without a header, or with one of another scheme; `request_malformed` with several, or one
- *   that cannot be read
+ * @throws VerifierRefusal `token_missing` without a header, or with one of another scheme; `request_malformed` where it cannot be read, or
+ *   is several in one
  */
-export function bearerToken(values: readonly string[]): string {
-  const [value = '', ...more] = values
-  if (more.length > 0) throw new VerifierRefusal('request_malformed')
-  if (value === '') throw new VerifierRefusal('token_missing')
+export function bearerToken(value: string | null | undefined): string {
+  if (value === null || value === undefined || value === '') throw new VerifierRefusal('token_missing')
   const [, scheme = '', token = ''] = credentials.exec(value) ?? []
   // Several headers that were joined on their way here.
   const isSeveral = /,\s*bearer\b/i.test(value)

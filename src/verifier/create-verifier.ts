@@ -107,6 +107,9 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     },
   })
 
+  /** RFC 9068 §4. */
+  const rules = { typ: 'at+jwt', issuer, audience, algorithms, clockTolerance, requiredClaims }
+
   async function verify(token: string, { scope }: { scope?: string | undefined } = {}): Promise<Auth> {
     const required = requiredScopes(scope)
     if (signal.aborted) throw new VerifierRefusal('verifier_closed')
@@ -114,7 +117,7 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     // 1. Signature and claims.
     let verified: JWTVerifyResult
     try {
-      verified = await jwtVerify(token, keys.resolve, rules())
+      verified = await jwtVerify(token, keys.resolve, rules)
     } catch (error) {
       verified = await withNewKeys(token, error)
     }
@@ -132,22 +135,11 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     return createAuth(claims, grounds, signals)
   }
 
-  /** RFC 9068 §4. The time is the wall clock's, or the database's where that one was set back. */
-  const rules = () => ({
-    typ: 'at+jwt',
-    issuer,
-    audience,
-    algorithms,
-    clockTolerance,
-    requiredClaims,
-    currentDate: new Date(freshness.now()),
-  })
-
   /** The broker may have changed its keys since they were loaded. */
   async function withNewKeys(token: string, error: unknown): Promise<JWTVerifyResult> {
     if (!isUnknownKey(error)) throw refusalOf(error)
     await keys.noOlderThan(keysForMiss).catch(() => {})
-    return jwtVerify(token, keys.resolve, rules()).catch(again => {
+    return jwtVerify(token, keys.resolve, rules).catch(again => {
       throw refusalOf(again)
     })
   }
@@ -157,7 +149,7 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     if (refusal !== null) throw refusal
   }
 
-  /** Contract §6. jose would take the token for `clockTolerance` longer. */
+  /** Contract §6. jose would take the token for `clockTolerance` longer, and by a clock that may have been set back. */
   function endOf(grounds: Grounds): VerifierRefusal | null {
     if (signal.aborted) return new VerifierRefusal('verifier_closed')
     if (freshness.now() >= grounds.exp * 1000) return new VerifierRefusal('token_expired')
@@ -203,7 +195,10 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     freshness,
     maxStaleness,
     onConnected: () => onEvent({ type: 'connected' }),
-    onDisconnected: reason => onEvent({ type: 'disconnected', reason }),
+    onDisconnected(reason) {
+      onEvent({ type: 'disconnected', reason })
+      tellFreshness()
+    },
     onHeard() {
       tellFreshness()
       if (freshness.isFresh()) knowing()

@@ -56,7 +56,7 @@ export function requireTask(
     verified().then(() => next(), refused)
 
     async function verified(): Promise<void> {
-      auth = await verifier.verify(bearerToken(authorizations(request)), { scope })
+      auth = await verifier.verify(bearerToken(authorizationOf(request)), { scope })
       if (isDone) auth.release()
       Object.assign(request, { auth })
     }
@@ -85,9 +85,8 @@ export function authOf(request: object): Auth {
 }
 
 /** node:http keeps the first of several: so they are counted as they were sent. */
-function authorizations({ headers, rawHeaders = [] }: ConnectRequest): string[] {
+function authorizationOf({ headers, rawHeaders = [] }: ConnectRequest): string | undefined {
   const sent = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'authorization')
-  const { authorization } = headers
   if (sent.length > 1) throw new VerifierRefusal('request_malformed')
-  return authorization === undefined ? [] : [authorization]
+  return headers.authorization
 }

@@ -93,11 +93,14 @@ export function followFeed(deps: FeedDeps): Feed {
     asked = 0
     try {
       const token = await before(controller.signal, deps.token?.())
-      // Between these two lines and the request's sending nothing may wait: ages are counted from here.
+      // From here to the request's sending nothing may wait: ages are counted from here.
       const listening = { attempt: freshness.connecting(), isSettled: false }
       // Not all verifiers that were started together at the same moment.
       current = { controller, listening, why: null, renewAfter: renewAtLatest * (1 - Math.random() / 4) }
-      const response = await deps.fetch(deps.url, request(token, controller.signal))
+      const response = await before(
+        controller.signal,
+        deps.fetch(deps.url, request(token, controller.signal)),
+      )
       clearTimeout(late)
       if (!isEventStream(response)) {
         asked = retryAfter(response)
@@ -137,9 +140,11 @@ export function followFeed(deps: FeedDeps): Feed {
   ): Promise<Disconnection> {
     const parser = createEventParser(maxEvent)
     const reader = (response.body as ReadableStream<Uint8Array>).getReader()
+    // Whatever `fetch` was given: not every one of them ends the body.
+    signal.addEventListener('abort', () => reader.cancel().catch(() => {}))
     for (;;) {
       const { done, value } = await reader.read()
-      if (done) return 'ended'
+      if (done) return current?.why ?? 'ended'
       // What was still on its way when the connection was given up is not applied.
       if (signal.aborted) return current?.why ?? 'unreachable'
       const fault = apply(parser, value, listening)

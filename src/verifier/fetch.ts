@@ -25,8 +25,7 @@ export function withTask<Rest extends unknown[]>(
   return async (request, ...rest) => {
     let auth: Auth
     try {
-      const authorization = request.headers.get('authorization')
-      auth = await verifier.verify(bearerToken(authorization === null ? [] : [authorization]), { scope })
+      auth = await verifier.verify(bearerToken(request.headers.get('authorization')), { scope })
     } catch (error) {
       if (!(error instanceof VerifierRefusal)) throw error
       return new Response(refusalBody(error), { status: error.status, headers: refusalHeaders(error) })

@@ -35,28 +35,21 @@ interface Live {
 /** Found by what can kill them, so that an event costs what it kills and not what is alive. */
 export function createLiveSignals({ refusalOf, isFresh, vouch }: LiveSignalsDeps): LiveSignals {
   const all = new Set<Live>()
-  const byTask = new Map<string, Set<Live>>()
-  const byJti = new Map<string, Set<Live>>()
-  const byKid = new Map<string, Set<Live>>()
+  const index = new Map<string, Set<Live>>()
   let looking = false
 
   function watch(grounds: Grounds): Watched {
     const live = { grounds, controller: new AbortController() }
     const { signal } = live.controller
     all.add(live)
-    for (const { id } of grounds.tasks) add(byTask, id, live)
-    add(byJti, grounds.jti, live)
-    add(byKid, grounds.kid, live)
+    for (const cause of causesOf(grounds)) add(index, cause, live)
     check(live)
     return { signal, release: () => release(live) }
   }
 
   function release(live: Live): void {
     if (!all.delete(live)) return
-    const { tasks, jti, kid } = live.grounds
-    for (const { id } of tasks) remove(byTask, id, live)
-    remove(byJti, jti, live)
-    remove(byKid, kid, live)
+    for (const cause of causesOf(live.grounds)) remove(index, cause, live)
   }
 
   function end(live: Live, refusal: VerifierRefusal): void {
@@ -93,9 +86,9 @@ export function createLiveSignals({ refusalOf, isFresh, vouch }: LiveSignalsDeps
   return {
     watch,
     look,
-    task: id => checkAll(byTask.get(id)),
-    credential: jti => checkAll(byJti.get(jti)),
-    key: kid => checkAll(byKid.get(kid)),
+    task: id => checkAll(index.get(`task ${id}`)),
+    credential: jti => checkAll(index.get(`jti ${jti}`)),
+    key: kid => checkAll(index.get(`kid ${kid}`)),
     everything: () => checkAll(all),
     close() {
       for (const live of [...all]) end(live, new VerifierRefusal('verifier_closed'))
@@ -103,6 +96,13 @@ export function createLiveSignals({ refusalOf, isFresh, vouch }: LiveSignalsDeps
     size: () => all.size,
   }
 }
+
+/** What can kill a token. */
+const causesOf = ({ tasks, jti, kid }: Grounds): string[] => [
+  ...tasks.map(({ id }) => `task ${id}`),
+  `jti ${jti}`,
+  `kid ${kid}`,
+]
 
 function add(index: Map<string, Set<Live>>, key: string, live: Live): void {
   const set = index.get(key)

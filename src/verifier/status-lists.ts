@@ -74,11 +74,7 @@ export function createStatusLists(deps: StatusListsDeps): StatusLists {
     if (known && faultOf(known) === null) return known
     const failure = failed.get(uri)
     if (failure && freshness.elapsed() - failure.at < retryAfter) throw failure.refusal
-    const list = await load(uri)
-    // Asked for by somebody else, perhaps a while ago.
-    const fault = faultOf(list)
-    if (fault !== null) throw fault
-    return list
+    return load(uri)
   }
 
   function load(uri: string): Promise<Held> {

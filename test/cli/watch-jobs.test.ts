@@ -134,7 +134,7 @@ describe('what is over in the cluster', () => {
         ['Failed', 'True'],
       ]),
     )
-    await until(() => sink.told.length === 4)
+    await until(() => said.length === 4)
     expect(sink.ends().slice(2).toSorted()).toEqual(['MODIFIED Job 4', 'MODIFIED Pod 2'])
     expect(said).toContain('Pod payments/pod-2: failed')
     expect(complained).toEqual([])
@@ -153,7 +153,7 @@ describe('what is over in the cluster', () => {
     api.put(job('4', []))
     api.remove('4')
     api.put(pod('5', 'Failed'))
-    await until(() => sink.told.length >= 4)
+    await until(() => said.length >= 4)
     expect(sink.ends().toSorted()).toEqual([
       'DELETED Job 4',
       'DELETED Pod 3',

@@ -21,7 +21,7 @@ test('without a file, everything has its default', () => {
     credentials: { ttlDefault: 300_000, ttlMax: 900_000, signingAlg: 'ES256', signingAlgFor: {} },
     tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: null, address: null },
-    feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000 },
+    feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000, perPrincipal: 500 },
     hooks: [],
     warnings: [],
   })
@@ -100,7 +100,7 @@ test('the whole file of the contract is read', () => {
     },
     tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: 20, address: 0.5 },
-    feed: { readers: 1_000, anonymous: 900, perAddress: 800 },
+    feed: { readers: 1_000, anonymous: 900, perAddress: 800, perPrincipal: 500 },
     hooks: [],
     warnings: ['pki has no effect in this version: no X.509 certificates are issued'],
   })
@@ -147,11 +147,13 @@ test('fewer readers of the feed are fewer anonymous ones, and fewer of one addre
     readers: 1_000,
     anonymous: 1_000,
     perAddress: 1_000,
+    perPrincipal: 500,
   })
   expect(load('limits: { feed_readers_anonymous: 0 }').feed).toEqual({
     readers: 5_000,
     anonymous: 0,
     perAddress: 0,
+    perPrincipal: 500,
   })
 })
 

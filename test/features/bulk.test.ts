@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Block, BulkRevocationResult, Task } from '../../src/http/openapi.generated.d.ts'
@@ -367,7 +368,9 @@ test('a second time it ends nothing, and blocks once more', async () => {
   expect(first.block?.id).not.toBe(second.block?.id)
 })
 
-test('20,000 open tasks with a credential each end in one call, and others go on meanwhile', async () => {
+test('20,000 open tasks with a credential each end in one call, and others go on meanwhile', {
+  timeout: 120_000,
+}, async () => {
   await one.sql(
     `INSERT INTO tasks (id, trust, kind, ref, name_key, templated, purpose, principal, subject, state, context, bind, ver, rev,
         opened_at, deadline, parent_id, root_id, path)
@@ -418,6 +421,62 @@ test('several at once each end their own, and the record has each end once, in t
   )
   expect(rows.map(row => row.task_id).sort()).toEqual(tasks.map(({ id }) => id).sort())
   expect(rows.map(row => Number(row.seq))).toEqual(rows.map((_, i) => Number(before?.seq) + 1 + i))
+})
+
+test('it gets in where tasks are opened without a pause', async () => {
+  const sessions = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const session = new pg.Client({ connectionString: one.databaseUrl })
+      await session.connect()
+      return session
+    }),
+  )
+  let ended = false
+  let held = 0
+  // As an opening does it; each begins before the one before has ended.
+  const openings = sessions.map(async (session, i) => {
+    await setTimeout(i * 10)
+    while (!ended) {
+      await session.query('BEGIN')
+      await session.query('SELECT generation FROM block_gate FOR SHARE')
+      await setTimeout(40)
+      await session.query('COMMIT')
+      held++
+    }
+  })
+  try {
+    await expect.poll(() => held).toBeGreaterThan(8)
+    const before = held
+    await done({ principal: a })
+    // Those that held it then, and hardly more: in the row's own queue it waited for hundreds.
+    expect(held - before).toBeLessThan(30)
+  } finally {
+    ended = true
+    await Promise.all(openings)
+    await Promise.all(sessions.map(session => session.end()))
+  }
+})
+
+test('what was minted while it waited is dead for as long as it could live, and the record tells of it', async () => {
+  const task = await world.open('/agent/a')
+  const other = new pg.Client({ connectionString: one.databaseUrl })
+  await other.connect()
+  await other.query('BEGIN')
+  await other.query('SELECT FROM tasks WHERE id = $1 FOR SHARE', [task.id])
+  const revoking = done({ principal: a })
+  await expect
+    .poll(() =>
+      one.sql(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`),
+    )
+    .toHaveLength(1)
+  // As long as a reservation that holds the task may take, and longer.
+  one.clock.advance(5 * 60_000)
+  const token = await world.mint('/agent/a', task, { ttl: '900' })
+  await other.query('COMMIT')
+  await other.end()
+  expect(await revoking).toMatchObject({ tasks: 1, credentials: 1 })
+  expect(await lives(token)).toEqual([false, false])
+  expect((await record(task))[0]?.until.getTime()).toBeGreaterThanOrEqual(claimsOf(token).exp * 1000)
 })
 
 test('it is begun anew where it and another wait for each other', async () => {

@@ -15,8 +15,14 @@ afterAll(async () => {
   await broker?.close()
 })
 
-test('invariant 12: a replica that is killed while it publishes costs its readers a connection, and no event', () =>
-  replicasKilled(broker, { rounds: 3, readers: 10 }))
+test(
+  'invariant 12: a replica that is killed while it publishes costs its readers a connection, and no event',
+  () => replicasKilled(broker, { rounds: 3, readers: 10 }),
+  120_000,
+)
 
-test('invariant 12: a PostgreSQL that is restarted under 50 readers costs them nothing', () =>
-  databaseRestarted(own, { rounds: 2, readers: 50 }))
+test(
+  'invariant 12: a PostgreSQL that is restarted under 50 readers costs them nothing',
+  () => databaseRestarted(own, { rounds: 2, readers: 50 }),
+  120_000,
+)

@@ -63,4 +63,4 @@ test('2,000 readers on one replica all have the end of a task, and what comes wi
   const told = (text: string) => text.slice(text.indexOf(id)).replaceAll(/event: tick\n.*\n\n/g, '')
   expect(new Set(followers.map(({ text }) => told(text))).size).toBe(1)
   for (const { socket } of followers) socket.destroy()
-})
+}, 90_000)

@@ -306,7 +306,9 @@ test('an operator who may, does; without a body as well', async () => {
   expect((await keys()).find(key => key.kid === kid)?.state).toBe('withdrawn')
 })
 
-test('invariant 3: mints that race with a withdrawal leave no live token of that key, and none is refused where the next can sign', async () => {
+test('invariant 3: mints that race with a withdrawal leave no live token of that key, and none is refused where the next can sign', {
+  timeout: 120_000,
+}, async () => {
   one.clock.advance(10 * minute)
   for (const on of [one, two]) await on.sweep()
   let before = 0

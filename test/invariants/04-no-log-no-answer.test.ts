@@ -5,6 +5,7 @@ import type { Reply } from '../support/client.ts'
 import {
   act,
   claimsOf,
+  headerOf,
   isActive,
   mint,
   minted,
@@ -189,6 +190,23 @@ const refusals: [string, () => Promise<Reply<Body>>][] = [
   ['the keys', () => v1('GET', '/v1/keys', { token: scene.agent('owner') })],
   ['rotating the keys', () => v1('POST', '/v1/keys/rotate', { token: scene.agent('owner'), json: {} })],
   [
+    'withdrawing a key',
+    () => v1('POST', '/v1/keys/some-kid/withdraw', { token: scene.agent('owner'), json: {} }),
+  ],
+  [
+    'revoking everything',
+    () => v1('POST', '/v1/revocations', { token: scene.agent('owner'), json: { everything: true } }),
+  ],
+  [
+    'revoking of nobody',
+    () => v1('POST', '/v1/revocations', { token: scene.agent('owner'), json: { dry_run: true } }),
+  ],
+  ['the blocks', () => v1('GET', '/v1/blocks', { token: scene.agent('owner') })],
+  [
+    'lifting a block',
+    () => v1('DELETE', `/v1/blocks/${crypto.randomUUID()}`, { token: scene.agent('owner') }),
+  ],
+  [
     'a Hallpass token that opens',
     async () => {
       const { access_token } = await minted(scene.broker, scene.job(), { audience: 'https://hallpass.test' })
@@ -266,7 +284,9 @@ describe('without a log', () => {
       `SELECT state, ver, rev, (SELECT count(*)::int FROM credentials WHERE task_id = $1) AS credentials,
         (SELECT count(*)::int FROM credentials WHERE task_id = $1 AND revoked_at IS NOT NULL) AS revoked,
         (SELECT count(*)::int FROM revocations) AS revocations, (SELECT count(*)::int FROM tasks) AS tasks,
-        (SELECT count(*)::int FROM signing_keys) AS keys
+        (SELECT count(*)::int FROM signing_keys) AS keys,
+        (SELECT count(*)::int FROM signing_keys WHERE withdrawn_at IS NOT NULL) AS withdrawn,
+        (SELECT count(*)::int FROM blocks) AS blocks, (SELECT generation FROM block_gate) AS generation
         FROM tasks WHERE id = $1`,
       [id],
     )
@@ -275,6 +295,12 @@ describe('without a log', () => {
   const asked = async () => {
     const { owner, id, token, jti } = await ownTask()
     const operator = await scene.broker.operatorToken()
+    const { kid } = headerOf(token)
+    const block = crypto.randomUUID()
+    await scene.broker.sql(
+      `INSERT INTO blocks (id, principal, everything, created_at, created_by) VALUES ($1, 'agent:nobody', false, now(), 'x')`,
+      [block],
+    )
     const calls: (() => Promise<Response>)[] = [
       () => send('POST', '/oauth2/token', owner, { form: tokenForm(owner, { task_id: id }) }),
       () => send('POST', '/oauth2/token', owner, { form: tokenForm(scene.job()) }),
@@ -300,6 +326,11 @@ describe('without a log', () => {
       () => send('GET', '/v1/decisions', operator),
       () => send('GET', '/v1/keys', operator),
       () => send('POST', '/v1/keys/rotate', operator, { json: {} }),
+      () => send('POST', `/v1/keys/${kid}/withdraw`, operator, { json: {} }),
+      () => send('POST', '/v1/revocations', operator, { json: { everything: true } }),
+      () => send('POST', '/v1/revocations', operator, { json: { everything: true, dry_run: true } }),
+      () => send('GET', '/v1/blocks', operator),
+      () => send('DELETE', `/v1/blocks/${block}`, operator),
     ]
     return { id, calls }
   }

@@ -6,6 +6,9 @@ import { recordChannel } from '../../src/store/revocations.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { anEnd, openRecord, type TestRecord } from '../support/record.ts'
 
+/** A bound for a machine that does much else besides. */
+const soon = { timeout: 10_000 }
+
 let database: TestDatabase
 let record: TestRecord
 beforeAll(async () => {
@@ -48,7 +51,7 @@ it('a reading that was under way when somebody came does not count: what was com
       const { promise, resolve } = Promise.withResolvers<void>()
       gate = promise
       held = 0
-      await expect.poll(() => held, { interval: 5 }).toBe(1)
+      await expect.poll(() => held, { ...soon, interval: 5 }).toBe(1)
       // It has read, and does not know of this.
       await record.append([anEnd()])
       const ready = feed.ready()

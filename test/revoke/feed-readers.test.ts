@@ -1,108 +1,32 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pino from 'pino'
-import { beforeEach, describe, expect, it } from 'vitest'
-import { createFeed, type Feed, type FeedDeps } from '../../src/revoke/feed/feed.ts'
-import { openListener } from '../../src/store/listener.ts'
-import { recordChannel } from '../../src/store/revocations.ts'
-import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { anEnd, openRecord, type TestRecord } from '../support/record.ts'
+import { describe, expect, it } from 'vitest'
+import { openFeedDoor, reading } from '../support/feed-door.ts'
+import { anEnd, type TestRecord } from '../support/record.ts'
 
-let database: TestDatabase
-let record: TestRecord
-beforeEach(async () => {
-  database = await createTestDatabase()
-  record = openRecord(database.url)
-  return async () => {
-    await record.close()
-    await database.drop()
-  }
-})
-
-/** A feed whose sockets the test sees from the broker's side: what is written to them, and not taken yet, is its memory. */
-interface Door {
-  feed: Feed
-  sockets: Socket[]
-  cutOff: number
-  /** A connection; nothing of it is read unless the test does. */
-  connect(lastEventId?: string): Promise<Socket>
-  close(): Promise<void>
-}
-
-async function openDoor(more: Partial<FeedDeps> = {}): Promise<Door> {
-  const feed = createFeed({
-    log: pino({ level: 'silent' }),
-    connect: events => openListener({ url: database.url, channel: recordChannel, ...events }),
-    onCutOff: () => {
-      door.cutOff++
-    },
-    ...more,
-  })
-  feed.start()
-  let lastEventId: string | undefined
-  const server: Server = createServer(async socket => {
-    socket.on('error', () => {})
-    door.sockets.push(socket)
-    await feed.ready()
-    feed.follow(() => socket, { view: 'anonymous', lastEventId })
-    server.emit('followed')
-  })
-  await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening))
-  const clients: Socket[] = []
-  const door: Door = {
-    feed,
-    sockets: [],
-    cutOff: 0,
-    async connect(id) {
-      lastEventId = id
-      const followed = once(server, 'followed')
-      const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-      socket.pause()
-      socket.on('error', () => {})
-      clients.push(socket)
-      await followed
-      return socket
-    },
-    async close() {
-      for (const client of clients) client.destroy()
-      await feed.stop()
-      await new Promise(closed => server.close(closed))
-    },
-  }
-  return door
-}
-
-/** Everything that comes, as far as it is read. */
-function reading(socket: Socket): { text: string } {
-  const seen = { text: '' }
-  socket.setEncoding('utf8').on('data', chunk => {
-    seen.text += chunk
-  })
-  socket.resume()
-  return seen
-}
+/** A bound for a machine that does much else besides. */
+const soon = { timeout: 10_000 }
 
 const numbers = (text: string) =>
   [...text.matchAll(/^id: \w+-(\d+)\nevent: (?!snapshot)/gm)].map(([, n]) => Number(n))
-const append = async (count: number) => {
+const append = async (record: TestRecord, count: number) => {
   for (let n = 0; n < count; n += 1_000)
     await record.append(Array.from({ length: Math.min(1_000, count - n) }, () => anEnd()))
 }
-const lastSeq = async () => (await record.rows()).at(-1)?.seq ?? 0
+const lastSeq = async (record: TestRecord) => (await record.rows()).at(-1)?.seq ?? 0
 
 /** Bytes of its own that one reader can make the broker hold: a slice of a snapshot, or a chunk of the ring. */
 const most = 64 * 1024
 
-describe('readers who do not read', () => {
-  let door: Door
-  beforeEach(async () => {
-    door = await openDoor()
-    return () => door.close()
-  })
-
-  it('hold up nobody, make the broker hold a bounded number of bytes, are cut off, and miss nothing when they come back', async () => {
-    const first = await lastSeq()
+// Side by side: they wait for ten seconds to pass.
+describe.concurrent('readers who do not read', { timeout: 90_000 }, () => {
+  it('hold up nobody, make the broker hold a bounded number of bytes, are cut off, and miss nothing when they come back', async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const door = await openFeedDoor()
+    onTestFinished(door.close)
     const slow: Socket[] = []
     while (slow.length < 20) slow.push(await door.connect())
     const quick = reading(await door.connect())
@@ -112,14 +36,14 @@ describe('readers who do not read', () => {
     }, 1)
     // Far more than the ring has, and than the kernel takes for them.
     const count = 70_000
-    await append(count)
-    await expect.poll(() => numbers(quick.text).length, { timeout: 20_000 }).toBe(count)
+    await append(door.record, count)
+    await expect.poll(() => numbers(quick.text).length, { timeout: 60_000 }).toBe(count)
     clearInterval(watch)
 
     expect(largest).toBeGreaterThan(0)
     expect(largest).toBeLessThanOrEqual(most)
-    expect(numbers(quick.text)).toEqual(Array.from({ length: count }, (_, i) => first + 1 + i))
-    await expect.poll(() => door.cutOff, { timeout: 20_000 }).toBe(20)
+    expect(numbers(quick.text)).toEqual(Array.from({ length: count }, (_, i) => 1 + i))
+    await expect.poll(() => door.cutOff, { timeout: 60_000 }).toBe(20)
 
     // What one of them got before it was cut is whole events, without a gap, and it goes on from there: with a snapshot, since the
     // ring has not held so much.
@@ -128,17 +52,21 @@ describe('readers who do not read', () => {
     await once(socket, 'close')
     const whole = got.text.slice(0, got.text.lastIndexOf('\n\n') + 2)
     const had = numbers(whole)
-    expect(had).toEqual(Array.from({ length: had.length }, (_, i) => first + 1 + i))
+    expect(had).toEqual(Array.from({ length: had.length }, (_, i) => 1 + i))
     expect(had.length).toBeLessThan(count)
     const [lastId] = [...whole.matchAll(/^id: (.*)$/gm)].at(-1)?.slice(1) ?? []
     const again = reading(await door.connect(lastId))
     await expect.poll(() => again.text, { timeout: 10_000 }).toContain('event: tick')
-    expect(again.text).toMatch(new RegExp(`^id: \\w+-${first + count}\nevent: snapshot\n`))
+    expect(again.text).toMatch(new RegExp(`^id: \\w+-${count}\nevent: snapshot\n`))
   })
 
-  it('of a large snapshot are cut off as well, having had no more than a slice of it at a time', async () => {
+  it('of a large snapshot are cut off as well, having had no more than a slice of it at a time', async ({
+    expect,
+    onTestFinished,
+  }) => {
     // More than the kernel takes.
-    await append(60_000)
+    const door = await openFeedDoor({ before: record => append(record, 60_000) })
+    onTestFinished(door.close)
     const quick = reading(await door.connect())
     const slow = await door.connect()
     const [, socket] = door.sockets as [Socket, Socket]
@@ -157,8 +85,8 @@ describe('readers who do not read', () => {
 })
 
 it('those who read slowly, but read, get all of a large snapshot and everything after it', async () => {
-  await append(20_000)
-  const door = await openDoor()
+  const door = await openFeedDoor({ before: record => append(record, 20_000) })
+  const { record } = door
   try {
     const socket = await door.connect()
     socket.setEncoding('utf8')
@@ -172,12 +100,12 @@ it('those who read slowly, but read, get all of a large snapshot and everything 
       }
       await sleep(2)
     }
-    const last = await lastSeq()
+    const last = await lastSeq(record)
     await expect
       .poll(() => {
         text += socket.read() ?? ''
         return numbers(text).at(-1)
-      })
+      }, soon)
       .toBe(last)
     const [, data = ''] = /^id: .*\nevent: snapshot\ndata: (.*)$/m.exec(text) ?? []
     const snapshot = JSON.parse(data) as { tasks: unknown[]; seq: number }
@@ -197,7 +125,8 @@ it('those who read slowly, but read, get all of a large snapshot and everything 
 })
 
 it('with a ring that holds next to nothing, readers who come back get a snapshot and know all the same what is dead', async () => {
-  const door = await openDoor({ ringSize: { frames: 5, bytes: 100_000 } })
+  const door = await openFeedDoor({ ringSize: { frames: 5, bytes: 100_000 } })
+  const { record } = door
   try {
     let lastEventId: string | undefined
     let dead = new Set<string>()
@@ -205,7 +134,7 @@ it('with a ring that holds next to nothing, readers who come back get a snapshot
     for (let round = 0; round < 40; round++) {
       await record.append(Array.from({ length: Math.floor(Math.random() * 9) }, () => anEnd()))
       const seen = reading(await door.connect(lastEventId))
-      await expect.poll(() => seen.text).toContain('event: tick')
+      await expect.poll(() => seen.text, soon).toContain('event: tick')
       for (const [, id, event, data = ''] of seen.text.matchAll(/^id: (.*)\nevent: (.*)\ndata: (.*)$/gm)) {
         lastEventId = id
         if (event === 'snapshot') {
@@ -225,7 +154,7 @@ it('with a ring that holds next to nothing, readers who come back get a snapshot
 })
 
 it('a feed that stops lets all of its readers go before anything else, and lets nobody in', async () => {
-  const door = await openDoor()
+  const door = await openFeedDoor()
   const clients = [await door.connect(), await door.connect()]
   const gone = Promise.all(clients.map(client => once(client.resume(), 'close')))
   const stopping = door.feed.stop()

@@ -57,6 +57,39 @@ describe('those who wait for rows', () => {
     expect(await next).toBe('next')
   })
 
+  it('let what is urgent go first, in the order of its coming', async () => {
+    const waiting = waitingRoom({ most: 2, patience: 10_000 })
+    const long = gate()
+    const order: string[] = []
+    const slow = waiting('a', () => long.opened)
+    const come = (name: string, urgent: boolean) =>
+      waiting('a', async () => void order.push(name), { urgent })
+    const all = [
+      come('1', false),
+      come('2', false),
+      come('first', true),
+      come('second', true),
+      come('3', false),
+    ]
+    long.open()
+    await Promise.all([slow, ...all])
+    expect(order).toEqual(['first', 'second', '1', '2', '3'])
+  })
+
+  it('go by turns: however many wait for one, somebody who waits for another is next', async () => {
+    const waiting = waitingRoom({ most: 1, patience: 10_000 })
+    const long = gate()
+    const order: string[] = []
+    const slow = waiting('a', () => long.opened)
+    const come = (key: string, urgent = false) => waiting(key, async () => void order.push(key), { urgent })
+    const many = Array.from({ length: 20 }, () => come('a'))
+    const others = [come('b'), come('c'), come('d', true)]
+    long.open()
+    await Promise.all([slow, ...many, ...others])
+    expect(order.slice(0, 4)).toEqual(['d', 'a', 'b', 'c'])
+    expect(order).toHaveLength(23)
+  })
+
   it('give their turn back when they fail', async () => {
     const waiting = waitingRoom({ most: 1, patience: 10_000 })
     await expect(waiting('a', () => Promise.reject(new Error('no')))).rejects.toThrow('no')

@@ -84,7 +84,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     credentials: { ttlDefault: 300_000, ttlMax: 900_000, signingAlg: 'ES256', signingAlgFor: {} },
     tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: null, address: null },
-    feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000 },
+    feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000, perPrincipal: 500 },
     hooks: [],
     ...options.config,
   }

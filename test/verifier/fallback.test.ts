@@ -121,6 +121,19 @@ describe('the feed is silent: the status list is asked', () => {
     expect(await refusal(verifier, text)).toBe('status_stale')
   })
 
+  test('of many large ones the oldest make way', async () => {
+    const { broker, verifier } = followed
+    const lst = deflateSync(Buffer.alloc(16 * 1024 * 1024)).toString('base64url')
+    const ids = Array.from({ length: 5 }, () => randomUUID())
+    for (const id of [...ids, ids[4], ids[0]] as string[]) {
+      const uri = broker.answers.has(`/status-lists/${id}`)
+        ? `${broker.issuer}/status-lists/${id}`
+        : await broker.list({ id, bits: 8, lst })
+      expect(await refusal(verifier, await token(uri))).toBeNull()
+    }
+    expect(ids.map(id => broker.asked[`/status-lists/${id}`])).toEqual([2, 1, 1, 1, 1])
+  })
+
   test('when the feed comes back, it is trusted again', async () => {
     const { broker, verifier } = followed
     const text = await broker.token()
@@ -310,6 +323,14 @@ describe('a list is refused', () => {
     const text = await token(await broker.list({ id }))
     broker.answers.set(`/status-lists/${id}`, () => {})
     expect(await refusal(verifier, text)).toBe('status_unreachable')
+  })
+
+  test('without asking again and again for one that is too old', async () => {
+    const { broker, verifier } = followed
+    const id = randomUUID()
+    const text = await token(await broker.list({ id, claims: { iat: now() - 60 } }))
+    for (let tries = 0; tries < 30; tries++) expect(await refusal(verifier, text)).toBe('status_stale')
+    expect(broker.asked[`/status-lists/${id}`]).toBe(1)
   })
 
   test('without asking again and again for one that could not be had', async () => {

@@ -216,7 +216,11 @@ test('a line that never ends is given up, and nothing of it is kept', async () =
   const followed = await startFollowed()
   const { verifier, broker, events } = followed
   const connection = broker.feeds[0]
-  broker.onFeed = again => again.write(broker.snapshot() + broker.tick())
+  let asked: string | undefined = 'nothing yet'
+  broker.onFeed = again => {
+    asked = again.lastEventId
+    again.write(broker.snapshot() + broker.tick())
+  }
   const megabyte = 'x'.repeat(1024 * 1024)
   connection?.write('event: task\ndata: ')
   for (let written = 0; written < 66; written++) {
@@ -224,7 +228,9 @@ test('a line that never ends is given up, and nothing of it is kept', async () =
     await new Promise(resolve => setImmediate(resolve))
   }
   await until(() => reasons(events).includes('too_large'))
-  await until(() => verifier.state().fresh)
+  // What it would have said is not known: fresh again only by a snapshot.
+  await until(() => verifier.state().fresh && asked === undefined)
+  expect(events.map(event => event.type).slice(2)).toEqual(['disconnected', 'stale', 'connected', 'fresh'])
   await followed.close()
 })
 
@@ -241,23 +247,85 @@ test.each([
     const followed = await startFollowed()
     const { broker, events, verifier } = followed
     let isBack = false
+    let calls = 0
     const real = await startFollowed({
       issuer: broker.issuer,
       onEvent: event => events.push(event),
       async fetch(url, init) {
-        if (isBack || !String(url).endsWith('/v1/revocations')) return fetch(url, init)
+        if (!String(url).endsWith('/v1/revocations')) return fetch(url, init)
+        calls++
+        if (isBack) return fetch(url, init)
         const body = status === 204 ? null : broker.snapshot() + broker.tick()
         setTimeout(() => {
           isBack = true
-        }, 100)
+        }, 500)
         return new Response(body, { status, ...(headers && { headers }) })
       },
     })
     expect(reasons(events)[0]).toBe('refused')
     expect(real.verifier.state().fresh).toBe(true)
+    // Where it is told when to come back, it keeps to that.
+    if (status === 429) expect(calls).toBe(2)
     expect(broker.asked['/elsewhere']).toBeUndefined()
     expect(verifier.state().fresh).toBe(true)
     await real.close()
+    await followed.close()
+  },
+)
+
+test('a redirect is not followed, wherever it leads', async () => {
+  const followed = await startFollowed({
+    script(broker) {
+      broker.answers.set('/v1/revocations', (_, response) =>
+        response.writeHead(302, { location: '/elsewhere' }).end(),
+      )
+      broker.answers.set('/elsewhere', (_, response) =>
+        response
+          .writeHead(200, { 'content-type': 'text/event-stream' })
+          .write(broker.snapshot() + broker.tick()),
+      )
+    },
+  })
+  const { verifier, broker, events } = followed
+  expect(verifier.state().fresh).toBe(false)
+  expect(new Set(reasons(events))).toEqual(new Set(['refused']))
+  expect(broker.asked['/elsewhere']).toBeUndefined()
+  await followed.close()
+})
+
+test.each([
+  ['says something once more', true],
+  ['falls silent for ever', false],
+])(
+  'a connection that was given up is heard no more, though its fetch does not end it: it %s',
+  async (_, speaks) => {
+    const followed = await startFollowed()
+    const { broker, time } = followed
+    let deaf = 0
+    const events: VerifierEvent[] = []
+    const other = await startFollowed({
+      issuer: broker.issuer,
+      time,
+      onEvent: event => events.push(event),
+      async fetch(url, init) {
+        if (!String(url).endsWith('/v1/revocations') || deaf++ > 0) return fetch(url, init)
+        const body = new ReadableStream<Uint8Array>({
+          start(controller) {
+            controller.enqueue(Buffer.from(broker.snapshot() + broker.tick()))
+            init?.signal?.addEventListener('abort', () => {
+              if (speaks) controller.enqueue(Buffer.from('event: task\ndata: {}\nid: 0123456789abcdef-8\n\n'))
+            })
+          },
+        })
+        return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
+      },
+    })
+    expect(other.verifier.state().fresh).toBe(true)
+    time.pass(11_000)
+    await until(() => reasons(events).length === 1)
+    expect(reasons(events)).toEqual(['silent'])
+    await until(() => other.verifier.state().fresh)
+    await other.close()
     await followed.close()
   },
 )
@@ -294,6 +362,22 @@ test('a token that cannot be had is a connection that cannot be made: it is trie
   await followed.close()
 })
 
+test.each(['token', 'fetch'])('a %s that never answers is waited for no longer than 5 s', async what => {
+  let calls = 0
+  const never = new Promise<never>(() => {})
+  const followed = await startFollowed(
+    what === 'token'
+      ? { token: () => (++calls === 1 ? never : 'attestation') }
+      : {
+          fetch: (url, init) =>
+            String(url).endsWith('/v1/revocations') && ++calls === 1 ? never : fetch(url, init),
+        },
+  )
+  await until(() => followed.verifier.state().fresh)
+  expect(reasons(followed.events)).toEqual(['unreachable'])
+  await followed.close()
+})
+
 test('what the callback throws is dropped', async () => {
   const followed = await startFollowed({
     onEvent() {
@@ -312,6 +396,8 @@ test('a broker that is away keeps no service from starting; when it comes, every
   })
   const { verifier, broker } = followed
   expect(verifier.state()).toMatchObject({ fresh: false, seq: null, readAt: null })
+  // It asks less and less often.
+  expect(broker.asked['/v1/revocations']).toBeLessThan(60)
   const token = await broker.token()
   expect(await refusal(verifier, token)).toBe('status_missing')
   broker.onFeed = connection => connection.write(broker.snapshot() + broker.tick())
@@ -332,7 +418,27 @@ test('silent for longer than allowed: refused, connected anew, and fresh again',
   await until(() => verifier.state().fresh)
   expect(reasons(events)).toEqual(['silent'])
   expect(broker.asked['/v1/revocations']).toBe((asked ?? 0) + 1)
+  // It had ticked, and fell silent: how the clocks stand is learned anew.
+  expect(broker.feeds[0]?.lastEventId).toBeUndefined()
   expect(await refusal(verifier, token)).toBeNull()
+  await followed.close()
+})
+
+test('a connection on which nothing ever came is given up, and the next one goes on where the last one was', async () => {
+  const followed = await startFollowed()
+  const { broker, events, time, verifier } = followed
+  const ids: (string | undefined)[] = []
+  broker.onFeed = connection => {
+    ids.push(connection.lastEventId)
+    if (ids.length > 1) connection.write(broker.tick())
+  }
+  broker.feeds[0]?.cut()
+  await until(() => ids.length === 1)
+  time.pass(11_000)
+  await until(() => ids.length === 2)
+  expect(reasons(events)).toEqual(['unreachable', 'silent'])
+  expect(ids).toEqual([`${broker.epoch}-7`, `${broker.epoch}-7`])
+  await until(() => verifier.state().fresh)
   await followed.close()
 })
 

@@ -257,6 +257,17 @@ describe('requireTask', () => {
   })
 })
 
+test('requireTask watches nothing for a response that was given up before it was called', async () => {
+  const auth = await followed.verifier.verify(await followed.broker.token())
+  const request = { headers: { authorization: 'Bearer abc' } }
+  await new Promise<void>(next => {
+    const gone = { destroyed: true, statusCode: 200, setHeader() {}, end() {}, once() {} }
+    requireTask({ verify: async () => auth })(request, gone, () => next())
+  })
+  void authOf(request).signal
+  expect(followed.verifier.state().signals).toBe(0)
+})
+
 describe('withTask', () => {
   const call = (
     handler: (request: Request, auth: Auth) => Response | Promise<Response>,
@@ -351,6 +362,15 @@ describe('withTask', () => {
     expect(watched()).toBe(1)
     await endless.body?.cancel()
     expect([watched(), cancelled]).toEqual([0, true])
+
+    // Nothing of its body is being waited for.
+    const full = await call((_, auth) => {
+      void auth.signal
+      return new Response(new ReadableStream({ start: controller => controller.enqueue(Buffer.from('x')) }))
+    }, authorization)
+    await new Promise(resolve => setTimeout(resolve, 20))
+    await full.body?.cancel()
+    expect(watched()).toBe(0)
 
     const broken = await call((_, auth) => {
       void auth.signal

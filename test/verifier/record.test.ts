@@ -236,6 +236,16 @@ describe('snapshots', () => {
     expect(record.lastEventId()).toBe('f-3')
   })
 
+  test('an older one of the new epoch brings nothing to life either', () => {
+    const { record, connect, snapshot, closed, isDead } = begin()
+    record.hear(snapshot(700), connect())
+    const listening = connect()
+    record.hear(snapshot(3, {}, 'f'), listening)
+    record.hear(closed(4, 'a', {}, 'f'), listening)
+    expect(record.hear(snapshot(3, {}, 'f'), connect())).toBeNull()
+    expect(isDead('a')).toBe(true)
+  })
+
   test('until then what is dead stays dead, whatever the fault', () => {
     const { record, connect, snapshot, closed, isDead, freshness } = begin()
     const listening = connect()

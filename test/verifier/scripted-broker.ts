@@ -93,9 +93,9 @@ export async function startScriptedBroker(time: WorldTime = createWorldTime()): 
   const server = createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0] as string
     broker.asked[path] = (broker.asked[path] ?? 0) + 1
-    if (path === '/v1/revocations') return follow(request, response)
     const answer = broker.answers.get(path)
     if (answer) return answer(request, response)
+    if (path === '/v1/revocations') return follow(request, response)
     response.writeHead(404).end()
   })
   await new Promise<void>(listening => server.listen(0, '127.0.0.1', listening))

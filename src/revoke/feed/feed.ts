@@ -29,6 +29,8 @@ export interface FeedDeps {
   connect: FollowerDeps['connect']
   /** Told of each whole reading of the record. */
   onRead?: (place: { seq: number; at: Date }) => void
+  /** Told when a signing key was withdrawn, on whatever replica. */
+  onKey?: () => void
   /** Told of each reader who comes, by 1, and who goes, by -1. */
   onReader?: (view: View, by: 1 | -1) => void
   /** Told of each reader who was cut off. */
@@ -68,6 +70,7 @@ export function createFeed(deps: FeedDeps): Feed {
     },
     onRows(rows, end) {
       for (const row of rows) take(row, end)
+      if (rows.some(row => 'kid' in row)) deps.onKey?.()
       if (rows.length > 0) readers.pump(null)
     },
     onWhole({ seq, at }) {
