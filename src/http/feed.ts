@@ -23,6 +23,9 @@ export function feedRoutes(deps: HttpDeps, router: Router): void {
 
   router.get('/v1/revocations', async (request, response) => {
     query(queryOf(request))
+    // Behind another request on the same connection, whose answer has not ended: nobody would be told when it closes.
+    if (response.socket !== request.socket)
+      throw new HallpassError('malformed', 'The feed needs a connection of its own.')
     // 1. Who reads, if they say so.
     const asker =
       request.get('Authorization') === undefined ? null : await authenticate(deps, request, response)
@@ -54,11 +57,7 @@ const longestTimeout = 2 ** 31 - 1
  * Writes the head, and answers the socket, for the rest of the connection: past the response, whose every write costs as much again,
  * and without chunks, which would double it: the end of the connection is the end of the stream (RFC 9112 §6.3).
  */
-function begin(request: Request, response: Response): Socket {
-  const { socket } = request
-  // Behind another request on the same connection, whose answer has not ended.
-  if (response.socket !== socket)
-    throw new HallpassError('malformed', 'The feed needs a connection of its own.')
+function begin({ socket }: Request, response: Response): Socket {
   response.useChunkedEncodingByDefault = false
   response.writeHead(200, headers)
   response.flushHeaders()

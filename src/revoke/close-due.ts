@@ -35,7 +35,7 @@ export function dueCloser({ db, clock, log }: { db: Database; clock: Clock; log:
       for (let more = true; more; ) {
         const now = new Date(clock())
         const inTurn = () => close(db, now, tx => closeDueInTree(tx, now, closeMost, root))
-        const round = await db.waiting(root, inTurn, { urgent: true })
+        const round = await db.waitingToEnd(root, inTurn)
         closed += round.closed.length
         more = round.found === closeMost && round.closed.length > 0
       }
@@ -62,13 +62,16 @@ export function dueCloser({ db, clock, log }: { db: Database; clock: Clock; log:
         for (const root of round.busy) busy.add(root)
         more = round.found === closeMost && round.closed.length + round.busy.length > 0
       }
-      const waits = [...busy].slice(0, waitMost).map(root => {
-        const wait = underWay.get(root) ?? inTree(root)
-        underWay.set(root, wait)
-        return wait.then(count => {
-          closed += count
+      const waits = [...busy]
+        .filter(root => !underWay.has(root))
+        .slice(0, waitMost)
+        .map(root => {
+          const wait = inTree(root)
+          underWay.set(root, wait)
+          return wait.then(count => {
+            closed += count
+          })
         })
-      })
       if (waits.length > 0)
         await Promise.race([Promise.all(waits), sleep(waitFor, undefined, { ref: false })])
       return closed

@@ -17,6 +17,8 @@ export interface Database {
   transaction<T>(work: (tx: Transaction) => Promise<T>, options?: { patience?: number }): Promise<T>
   /** For transactions that may have to wait long for rows, by what they wait for: the others keep their connections. */
   waiting: Waiting
+  /** The same for operators, authorities and the sweeper: no workload is ever before them. */
+  waitingToEnd: Waiting
   close(): Promise<void>
 }
 
@@ -59,9 +61,12 @@ export function openDatabase({ url, log, connections = 10 }: DatabaseOptions): D
     }
   }
 
+  const room = { most: Math.ceil(connections / 3), patience: lockTimeout }
+
   return {
     kysely,
-    waiting: waitingRoom({ most: Math.ceil(connections / 3), patience: lockTimeout }),
+    waiting: waitingRoom(room),
+    waitingToEnd: waitingRoom(room),
     query: (statement, values) => run(pool, statement, values),
 
     async transaction(work, { patience } = {}) {

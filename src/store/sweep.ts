@@ -18,14 +18,10 @@ const dueElsewhere = {
 const dueInTree = { name: 'sweep_due_in_tree', text: `${due} AND root_id = $3 ORDER BY deadline LIMIT $2` }
 const closeDue = {
   name: 'sweep_close_due',
-  // Those that are still due now that their trees are held, and of each branch the topmost: the others close with it.
-  text: `WITH due AS MATERIALIZED (
-      SELECT id, path FROM tasks
-      WHERE id = ANY ($2::uuid[]) AND root_id = ANY ($3::uuid[]) AND state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
-    )
-    UPDATE tasks AS t SET state = 'closed', close_reason = CASE WHEN t.deadline <= $1 THEN 'expired' ELSE 'silent' END,
-      closed_at = $1, silent_at = NULL, rev = t.rev + 1
-    FROM due WHERE t.id = due.id AND NOT due.path && ARRAY (SELECT id FROM due)
+  // Those that are still due now that their trees are held.
+  text: `UPDATE tasks AS t SET state = 'closed', close_reason = CASE WHEN deadline <= $1 THEN 'expired' ELSE 'silent' END,
+      closed_at = $1, silent_at = NULL, rev = rev + 1
+    WHERE id = ANY ($2::uuid[]) AND root_id = ANY ($3::uuid[]) AND state <> 'closed' AND (deadline <= $1 OR silent_at <= $1)
     RETURNING ${taskColumns}`,
 }
 

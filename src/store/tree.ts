@@ -7,6 +7,7 @@ const lockRoot = {
   text: `SELECT ${taskColumns} FROM tasks t WHERE t.id = (SELECT root_id FROM tasks WHERE id = $1) FOR UPDATE OF t`,
 }
 const lockRootFree = { name: 'tree_lock_free_root', text: `${lockRoot.text} SKIP LOCKED` }
+const readRoot = { name: 'tree_read_root', text: 'SELECT root_id FROM tasks WHERE id = $1' }
 const holdRoots = 'SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR SHARE'
 const holdRootsFree = { name: 'tree_hold_free', text: `${holdRoots} SKIP LOCKED` }
 const holdRootsWaiting = { name: 'tree_hold_waiting', text: holdRoots }
@@ -45,10 +46,10 @@ export async function lockTree(tx: Transaction, id: string, statement = lockRoot
 }
 
 export interface Stay {
-  /** Asked of the task as it is before it is waited for: who throws here does not wait. */
-  mayWait?: (task: Task) => void
   /** Does not wait behind what is not. */
   urgent?: boolean
+  /** Does not wait behind any workload: an operator's, an authority's, the broker's own. */
+  isOrder?: boolean
 }
 
 /**
@@ -59,17 +60,16 @@ export async function inTree<T>(
   db: Database,
   id: string,
   work: (tx: Transaction, task: Task | null) => Promise<T>,
-  { mayWait, urgent = false }: Stay = {},
+  { urgent = false, isOrder = false }: Stay = {},
 ): Promise<T> {
   const first = await db.transaction(async tx => {
     const task = await lockTree(tx, id, lockRootFree)
-    const [busy] = task ? [] : await tx.query<TaskRow>(read, [id])
-    return busy ? { busy: taskOf(busy) } : { done: await work(tx, task) }
+    const [busy] = task ? [] : await tx.query<{ root_id: string }>(readRoot, [id])
+    return busy ? { busy: busy.root_id } : { done: await work(tx, task) }
   })
   if ('done' in first) return first.done
-  mayWait?.(first.busy)
   const held = () => db.transaction(async tx => work(tx, await lockTree(tx, id)))
-  return db.waiting(first.busy.rootId, held, { urgent })
+  return (isOrder ? db.waitingToEnd : db.waiting)(first.busy, held, { urgent })
 }
 
 /**

@@ -102,7 +102,7 @@ function end(deps: AuthorityDeps, report: Report, name: EndedName, id: string): 
       await appendRevocations(tx, revocations)
       return true
     },
-    { urgent: true },
+    { isOrder: true },
   )
 }
 

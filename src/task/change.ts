@@ -6,6 +6,7 @@ import type { Transaction } from '../store/database.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { Task } from '../store/task-record.ts'
+import { findTask } from '../store/tasks.ts'
 import { inTree } from '../store/tree.ts'
 import { authorize } from './authorize.ts'
 import type { TaskDeps } from './deps.ts'
@@ -19,8 +20,8 @@ export interface Change {
 }
 
 /**
- * The story of every change and end of a task, in one transaction: hold its tree against reservations, decide on it as it is now,
- * write it and what it means for the tree, log it, and append to the revocation record what the change killed or revived.
+ * The story of every change and end of a task: see who may do it, then in one transaction hold its tree against reservations, decide on it
+ * as it is now, write it and what it means for the tree, log it, and append to the revocation record what the change killed or revived.
  */
 export async function changeTask(
   deps: TaskDeps,
@@ -42,9 +43,18 @@ export async function changeTask(
     await appendRevocations(tx, revocations)
     return changed
   }
-  // However many beat, or have no business with the task at all: what ends it is not behind them.
-  const stay = { mayWait: mayDo, urgent: ending.has(change.action) }
-  return refusalsLogged(event, deps.writeDecision, () => inTree(deps.db, taskId, write, stay))
+  return refusalsLogged(event, deps.writeDecision, async () => {
+    // 1. Who has no business with the task never holds its tree, nor waits for it; and what is closed stays closed.
+    const seen = mayDo(await findTask(deps.db, taskId))
+    if (seen.state === 'closed') {
+      const same = change.apply(seen, event.at)
+      await deps.writeDecision(allowed(event))
+      return same
+    }
+    // 2. However many beat, and whatever the owner sends: what ends the task is not behind them.
+    const isOrder = asker.principal.kind === 'operator'
+    return inTree(deps.db, taskId, write, { urgent: ending.has(change.action), isOrder })
+  })
 }
 
 const ending: ReadonlySet<TaskAction> = new Set(['close', 'suspend', 'change_context'])

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { allowAll } from '../support/broker.ts'
-import { act, isActive, minted, opened, type Scene, startScene } from '../support/scene.ts'
+import { act, isActive, mint, minted, opened, type Scene, startScene } from '../support/scene.ts'
 
 let scene: Scene
 beforeAll(async () => {
@@ -18,11 +18,11 @@ afterAll(() => scene?.close())
 const owner = () => scene.agent('owner')
 
 /** Holds a tree against change, until it is told to let go. */
-async function holding(id: string): Promise<() => Promise<void>> {
+async function holding(id: string, lock = 'SHARE'): Promise<() => Promise<void>> {
   const holder = new pg.Client({ connectionString: scene.broker.databaseUrl })
   await holder.connect()
   await holder.query('BEGIN')
-  await holder.query('SELECT 1 FROM tasks WHERE id = $1 FOR SHARE', [id])
+  await holder.query(`SELECT 1 FROM tasks WHERE id = $1 FOR ${lock}`, [id])
   return () => holder.end()
 }
 
@@ -78,9 +78,41 @@ test('what ends a task waits for its tree before all that only beat, and the log
   expect(row?.policies).toEqual(['builtin-owner-close'])
 })
 
-const waiters = async (): Promise<number> =>
+test('an operator who ends a task waits for no workload, however many trees workloads wait for', async () => {
+  const { broker } = scene
+  const busy = await Promise.all(Array.from({ length: 6 }, () => opened(broker, owner())))
+  const one = await opened(broker, owner())
+  const releases = await Promise.all([one, ...busy].map(({ id }) => holding(id, 'UPDATE')))
+  let minting = true
+  const mints = busy.map(({ id }) => mint(broker, owner(), { task_id: id }))
+  void Promise.all(mints).then(() => {
+    minting = false
+  })
+  await expect.poll(() => waiters('FOR SHARE'), { timeout: 10_000 }).toBeGreaterThan(1)
+  const closing = act(broker, await broker.operatorToken(), one.id, 'close', { outcome: 'risk' })
+  await expect.poll(() => waiters('FOR UPDATE'), { timeout: 10_000 }).toBe(1)
+  await releases[0]?.()
+  const { status, body } = await closing
+  expect([status, body.close_reason, minting]).toEqual([200, 'risk', true])
+  await Promise.all(releases.slice(1).map(release => release()))
+  await Promise.all(mints)
+})
+
+test('what is closed is closed: to say so again waits for nobody', async () => {
+  const { broker } = scene
+  const root = await opened(broker, owner())
+  const child = await opened(broker, owner(), { parent_id: root.id })
+  expect((await act(broker, owner(), child.id, 'close')).status).toBe(200)
+  const release = await holding(root.id)
+  expect((await act(broker, owner(), child.id, 'close')).body.state).toBe('closed')
+  expect((await act(broker, owner(), child.id, 'heartbeat')).status).toBe(409)
+  await release()
+})
+
+const waiters = async (lock = 'FOR UPDATE'): Promise<number> =>
   (
     await scene.broker.sql(
-      `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE 'SELECT%FOR UPDATE%'`,
+      `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE $1`,
+      [`SELECT%${lock}%`],
     )
   ).length
