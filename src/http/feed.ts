@@ -23,7 +23,7 @@ export function feedRoutes(deps: HttpDeps, router: Router): void {
 
   router.get('/v1/revocations', async (request, response) => {
     query(queryOf(request))
-    // Behind another request on the same connection, whose answer has not ended: nobody would be told when it closes.
+    // Behind another request on the same connection, whose answer has not ended.
     if (response.socket !== request.socket)
       throw new HallpassError('malformed', 'The feed needs a connection of its own.')
     // 1. Who reads, if they say so.

@@ -9,13 +9,17 @@ beforeAll(async () => {
 afterAll(() => scene?.close())
 
 it('invariant 12: a broker that is killed under load and started again has lost nothing that it answered', async () => {
-  for (let round = 0; round < 2; round++) {
+  const answered = () => {
+    const { tokens, closed, used } = scene.answered()
+    return Math.min(tokens, closed, used)
+  }
+  // On a machine that does much else besides, little is answered in one round.
+  for (let round = 0; round < 2 || (round < 8 && answered() === 0); round++) {
     await scene.load(12, sleep(100 + Math.random() * 500).then(scene.broker.kill))
     await scene.broker.start()
     await scene.check()
   }
-  const { tokens, closed, used } = scene.answered()
-  expect(Math.min(tokens, closed, used)).toBeGreaterThan(0)
+  expect(answered()).toBeGreaterThan(0)
 }, 120_000)
 
 it('invariant 12: while its PostgreSQL is killed and comes back, a broker answers 503 at the worst, and has lost nothing', async () => {

