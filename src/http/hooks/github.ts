@@ -48,7 +48,8 @@ function run(payload: JsonValue): Ended[] {
 /** Other events hold a run too, and other actions tell of one that goes on. */
 function isCompleted(payload: JsonValue, member: 'workflow_job' | 'workflow_run'): boolean {
   if (!objectAt(payload, member)) throw wrongShape(`/${member}`, 'must be an object')
-  return textAt(payload, 'action') === 'completed' && textAt(payload, `${member}.status`) === 'completed'
+  const status = textAt(payload, `${member}.status`) ?? 'completed'
+  return textAt(payload, 'action') === 'completed' && status === 'completed'
 }
 
 const repository = (payload: JsonValue): Record<string, string | null> => ({
