@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { act, claimsOf, isActive, mint, opened, patchContext, pick, type Scene } from './scene.ts'
 
@@ -51,11 +52,13 @@ export async function raceRound(
       )
     )[0]?.n
 
-  const launch = (count: number) =>
-    Array.from({ length: count }, (_, i) =>
-      mint(replicas[i % replicas.length] as typeof broker, owner, { task_id: task.id }),
-    )
-  const flights = launch(Math.ceil(mints / 2))
+  /** Spread over so many milliseconds. */
+  const launch = (count: number, spread: number) =>
+    Array.from({ length: count }, async (_, i) => {
+      if (spread > 0) await sleep(Math.random() * spread)
+      return mint(replicas[i % replicas.length] as typeof broker, owner, { task_id: task.id })
+    })
+  const flights = launch(Math.ceil(mints / 2), 0)
   // Anywhere between before the first answer and after the last.
   await Promise.race([pick(flights), new Promise(resolve => setTimeout(resolve, Math.random() * 20))])
   const ending =
@@ -63,7 +66,7 @@ export async function raceRound(
       ? patchContext(pick(replicas), owner, task.id, { ticket: '2' })
       : act(pick(replicas), owner, task.id, end)
   // The other half comes while the end is under way, however quick either is.
-  flights.push(...launch(Math.floor(mints / 2)))
+  flights.push(...launch(Math.floor(mints / 2), 30))
   const ended = await ending
   expect(ended.status, JSON.stringify(ended.body)).toBe(200)
   const committed = await rows()

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { End } from './race-round.ts'
 import {
@@ -37,8 +38,10 @@ export async function treeRaceRound(
   const tokens: string[] = []
   const refusals: (string | undefined)[] = []
   let children = 0
-  const launch = (n: number) =>
+  /** Spread over so many milliseconds. */
+  const launch = (n: number, spread: number) =>
     Array.from({ length: n }, async (_, i) => {
+      if (spread > 0) await sleep(Math.random() * spread)
       const replica = replicas[i % replicas.length]!
       if (i % 4 === 0) {
         const reply = await openBelow(replica, owner, pick(bearers).id)
@@ -61,7 +64,7 @@ export async function treeRaceRound(
     return row!
   }
 
-  const flights = launch(Math.ceil(count / 2))
+  const flights = launch(Math.ceil(count / 2), 0)
   // Anywhere between before the first answer and after the last.
   await Promise.race([pick(flights), new Promise(resolve => setTimeout(resolve, Math.random() * 20))])
   const ending =
@@ -69,7 +72,7 @@ export async function treeRaceRound(
       ? patchContext(pick(replicas), owner, top.id, { ticket: '2' })
       : act(pick(replicas), owner, top.id, end)
   // The other half comes while the end is under way, however quick either is.
-  flights.push(...launch(Math.floor(count / 2)))
+  flights.push(...launch(Math.floor(count / 2), 60))
   const ended = await ending
   expect(ended.status, JSON.stringify(ended.body)).toBe(200)
   const committed = await resting()
