@@ -9,6 +9,7 @@ import {
   type Reserved,
   rootOf,
 } from './reservation.ts'
+import { holdTrees } from './tree.ts'
 import { consumeUses, type Use } from './uses.ts'
 
 interface HeldTask {
@@ -25,18 +26,9 @@ interface HeldKey {
   withdrawn_at: Date | null
 }
 
-const roots = `SELECT id FROM tasks WHERE id = ANY ($1::uuid[]) ORDER BY id FOR SHARE`
-const keys = `SELECT kid, last_day, withdrawn_at FROM signing_keys WHERE kid = ANY ($1::text[]) ORDER BY kid FOR SHARE`
-/** Passes over what is being changed at this moment. */
-export const holdFree = {
-  roots: { name: 'reserve_roots_free', text: `${roots} SKIP LOCKED` },
-  keys: { name: 'reserve_keys_free', text: `${keys} SKIP LOCKED` },
-}
-/** Waits for it. */
-export const holdWaiting = {
-  roots: { name: 'reserve_roots_waiting', text: roots },
-  keys: { name: 'reserve_keys_waiting', text: keys },
-}
+const holdKeys = `SELECT kid, last_day, withdrawn_at FROM signing_keys WHERE kid = ANY ($1::text[]) ORDER BY kid FOR SHARE`
+const holdKeysFree = { name: 'reserve_keys_free', text: `${holdKeys} SKIP LOCKED` }
+const holdKeysWaiting = { name: 'reserve_keys_waiting', text: holdKeys }
 const readTasks = {
   name: 'reserve_read_tasks',
   text: 'SELECT id, state, rev, deadline, silent_at FROM tasks WHERE id = ANY ($1::uuid[]) AND root_id = ANY ($2::uuid[])',
@@ -52,17 +44,16 @@ const write = {
 /**
  * Reserves in steps: holds the trees and the keys, checks what was decided against them, consumes what may be used once, writes. For
  * attestations that may be used once, and for what has to be waited for. The locks are statements of their own: what is read after them
- * is what they hold. `busy`: the tree or the key is being changed, or is not there.
+ * is what they hold. What is being changed at this moment is waited for or passed over. `busy`: it is being changed, or is not there.
  */
 export async function reserveHeld(
   tx: Transaction,
   items: Reservation[],
-  hold: typeof holdFree,
+  wait: boolean,
 ): Promise<(Reserved | 'busy')[]> {
-  const rootIds = (await tx.query<{ id: string }>(hold.roots, [[...new Set(items.map(rootOf))]])).map(
-    ({ id }) => id,
-  )
-  const heldKeys = await tx.query<HeldKey>(hold.keys, [[...new Set(items.map(item => item.credential.kid))]])
+  const rootIds = await holdTrees(tx, [...new Set(items.map(rootOf))], wait)
+  const kids = [...new Set(items.map(item => item.credential.kid))]
+  const heldKeys = await tx.query<HeldKey>(wait ? holdKeysWaiting : holdKeysFree, [kids])
   const rows = await tx.query<HeldTask>(readTasks, [[...new Set(items.flatMap(pathOf))], rootIds])
   const tasks = new Map(rows.map(row => [row.id, row]))
   const keysByKid = new Map(heldKeys.map(key => [key.kid, key]))

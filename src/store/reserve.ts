@@ -3,7 +3,7 @@ import type { Database } from './database.ts'
 import { isUnavailable } from './failure.ts'
 import { type Reservation, type Reserved, rootOf } from './reservation.ts'
 import { reserveAtOnce } from './reserve-at-once.ts'
-import { holdFree, holdWaiting, reserveHeld } from './reserve-held.ts'
+import { reserveHeld } from './reserve-held.ts'
 
 /**
  * Writes reservations (architecture, Issue (5)): in one transaction the trees are held against ending, everything that was decided
@@ -11,15 +11,14 @@ import { holdFree, holdWaiting, reserveHeld } from './reserve-held.ts'
  * go into the next together. A tree that is being changed at that moment holds up its own reservations only.
  */
 export function reserver(db: Database): (reservation: Reservation) => Promise<Reserved> {
-  const held = (items: Reservation[], hold: typeof holdFree) =>
-    db.transaction(tx => reserveHeld(tx, items, hold))
+  const held = (items: Reservation[], wait: boolean) => db.transaction(tx => reserveHeld(tx, items, wait))
   const options = { most: 200, isShared: isUnavailable }
 
   const waitForTree = batchedBy<Reservation, Reserved>(
     rootOf,
     async items => {
       const [first] = items
-      const answers = await db.waiting(first ? rootOf(first) : '', () => held(items, holdWaiting))
+      const answers = await db.waiting(first ? rootOf(first) : '', () => held(items, true))
       // What is not there even for whoever waits is gone.
       return answers.map(answer => (answer === 'busy' ? 'stale' : answer))
     },
@@ -38,7 +37,7 @@ export function reserver(db: Database): (reservation: Reservation) => Promise<Re
     options,
   )
   const single = batched<Reservation, Reserved>(
-    async items => passOver(items, await held(items, holdFree)),
+    async items => passOver(items, await held(items, false)),
     options,
   )
   return reservation => (reservation.use ? single(reservation) : plain(reservation))

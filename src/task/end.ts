@@ -37,11 +37,3 @@ async function carryDown(tx: Transaction, task: Task, at: Date): Promise<void> {
   else if (task.state === 'suspended') await stopSilence(tx, task)
   else await beginSilence(tx, task, at)
 }
-
-/** Closes a task whose tree is held, and everything below it. */
-export const endTask = (
-  tx: Transaction,
-  task: Task,
-  reason: Task['closeReason'],
-  at: Date,
-): Promise<Revocation[]> => writeChange(tx, task, closed(task, reason, at), at)
