@@ -52,7 +52,17 @@ export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promi
     ...asked.audience.flatMap(audience =>
       asked.scope.map(
         scope =>
-          ({ ...circumstances, action: 'mint', task, scope, audience, credential: 'jwt', ttl }) satisfies Ask,
+          ({
+            ...circumstances,
+            action: 'mint',
+            task,
+            scope,
+            audience,
+            credential: 'jwt',
+            ttl,
+            usages: [],
+            dnsNames: [],
+          }) satisfies Ask,
       ),
     ),
   ]

@@ -95,7 +95,7 @@ function wellFormed(ask: Ask): boolean {
     const { id, kind, state, subject, owner, path, context } = task
     if (![id, kind, state, subject, owner, ...path].every(fine) || !fineTags(context)) return false
   }
-  if (ask.action === 'mint' && !fine(ask.scope)) return false
+  if (ask.action === 'mint' && ![ask.scope, ...ask.usages, ...ask.dnsNames].every(fine)) return false
   return (ask.action !== 'mint' && ask.action !== 'introspect') || fine(ask.audience)
 }
 

@@ -34,7 +34,10 @@ export type Ask = { caller: Caller; now: number; ip: string | null } & (
       task: TaskView
       scope: string
       audience: string
-      credential: 'jwt'
+      credential: 'jwt' | 'x509'
+      /** Of certificates: key purposes, and DNS names. */
+      usages: string[]
+      dnsNames: string[]
       /** Whole seconds. */
       ttl: number
     }

@@ -57,6 +57,8 @@ export function memoKey(ask: Ask, reads: Reads): string | null {
   }
   if (ask.action === 'mint' && reads.context.has('credential')) parts.push(ask.credential)
   if (ask.action === 'mint' && reads.context.has('ttl')) parts.push(ask.ttl)
+  if (ask.action === 'mint' && reads.context.has('usages')) parts.push(ask.usages.toSorted())
+  if (ask.action === 'mint' && reads.context.has('dns_names')) parts.push(ask.dnsNames.toSorted())
   const key = JSON.stringify(parts)
   return key.length > maxKey ? null : key
 }

@@ -130,9 +130,8 @@ function contextOf(ask: Ask, reads: Reads): Context {
   if (ask.action === 'mint') {
     if (wants('credential')) context.credential = ask.credential
     if (wants('ttl')) context.ttl = ask.ttl
-    // Of certificates.
-    if (wants('usages')) context.usages = []
-    if (wants('dns_names')) context.dns_names = []
+    if (wants('usages')) context.usages = ask.usages
+    if (wants('dns_names')) context.dns_names = ask.dnsNames
   }
   return context
 }

@@ -1,7 +1,7 @@
 import type { Request, Router } from 'express'
 import { HallpassError } from '../errors.ts'
 import { isId } from '../ids.ts'
-import { issue } from '../mint/issue.ts'
+import { issueToken } from '../mint/issue-token.ts'
 import { listTaskCredentials, readOneCredential } from '../revoke/read.ts'
 import { revoke } from '../revoke/revoke.ts'
 import { jsonOf } from './bodies.ts'
@@ -25,12 +25,13 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
       const { scope, audience, ttl, task_ver } = mintBody(
         jsonOf(request, contract.mediaType('mintCredential')),
       )
-      const issued = await issue(deps, asker, {
+      const issued = await issueToken(deps, asker, {
         scopes: scopesOf(scope),
         audiences: [...new Set([audience].flat())],
         ttl: ttl ?? null,
         taskId: taskId(request),
         taskVer: task_ver ?? null,
+        certificate: null,
       })
       return { status: 201, body: tokenJson(issued, { exchanged: true }) }
     }),

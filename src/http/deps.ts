@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Attestor } from '../attest/attestor.ts'
 import type { Config } from '../config.ts'
-import type { MintDeps } from '../mint/issue.ts'
+import type { TokenDeps } from '../mint/issue-token.ts'
 import type { Asker } from '../observe/asker.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Unproven } from '../observe/unproven.ts'
@@ -14,7 +14,7 @@ import type { Contract } from './contract.ts'
 import type { Limits } from './limits.ts'
 
 /** What the doors need: the stories' own needs, and who says who asks. */
-export interface HttpDeps extends MintDeps, IntrospectDeps, RevokeDeps {
+export interface HttpDeps extends TokenDeps, IntrospectDeps, RevokeDeps {
   listen: Pick<Config['listen'], 'trustedProxies'>
   hooks: Config['hooks']
   attestor: Attestor

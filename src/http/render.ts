@@ -1,10 +1,11 @@
-import type { Issued } from '../mint/issue.ts'
+import type { Dated } from '../mint/custody.ts'
+import type { IssuedToken } from '../mint/issue-token.ts'
 import type { KeyState } from '../mint/key-schedule.ts'
-import type { SigningKey as Key } from '../mint/signing-key.ts'
 import { isLive } from '../revoke/live.ts'
 import type { Block } from '../store/blocks.ts'
 import type { CredentialWithTask } from '../store/credentials.ts'
 import type { DecisionRow } from '../store/decision-row.ts'
+import type { KeyUse } from '../store/signing-keys.ts'
 import type { Task } from '../store/task-record.ts'
 import type * as wire from './openapi.generated.d.ts'
 
@@ -48,7 +49,10 @@ export const credentialJson = ({ credential, task }: CredentialWithTask, now: nu
   live: isLive({ credential, task }, now),
 })
 
-export const tokenJson = (issued: Issued, { exchanged }: { exchanged: boolean }): wire.TokenResponse => ({
+export const tokenJson = (
+  issued: IssuedToken,
+  { exchanged }: { exchanged: boolean },
+): wire.TokenResponse => ({
   access_token: issued.accessToken,
   ...(exchanged && { issued_token_type: 'urn:ietf:params:oauth:token-type:access_token' as const }),
   token_type: 'Bearer',
@@ -78,8 +82,9 @@ export const decisionJson = (row: DecisionRow): wire.DecisionRecord => ({
   address: row.address,
 })
 
-export const keyJson = (key: Key & { state: KeyState }): wire.SigningKey => ({
+export const keyJson = (key: Dated & { state: KeyState; use: KeyUse }): wire.SigningKey => ({
   kid: key.kid,
+  use: key.use,
   alg: key.alg,
   state: key.state as wire.SigningKey['state'],
   published_at: time(key.publishedAt),

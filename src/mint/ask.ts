@@ -14,6 +14,14 @@ export interface Ask {
   audiences: string[]
   /** Seconds; null: as long as policy and configuration give. */
   ttl: number | null
+  /** What a certificate is asked to be for; null for a token. */
+  certificate: CertificateAsk | null
+}
+
+/** As policy sees it (contract §7): key purposes by their names in RFC 5280 §4.2.1.12, and DNS names. */
+export interface CertificateAsk {
+  usages: ('clientAuth' | 'serverAuth')[]
+  dnsNames: string[]
 }
 
 /** What policy allowed: these scopes, these audiences, this long. */
@@ -51,14 +59,17 @@ export function decideMint(
   credentials: Config['credentials'],
   event: Event,
   task: Task,
-  { scopes, audiences, ttl }: Ask,
+  { scopes, audiences, ttl, certificate }: Ask,
 ): Grant {
   const asked = Math.floor(
     Math.min(ttl === null ? credentials.ttlDefault : ttl * 1000, credentials.ttlMax) / 1000,
   )
   const decisions = audiences.map(audience => ({
     audience,
-    each: scopes.map(scope => ({ scope, decision: ask(deps, event.asker, task, scope, audience, asked) })),
+    each: scopes.map(scope => ({
+      scope,
+      decision: ask(deps, event.asker, task, { scope, audience, ttl: asked, certificate }),
+    })),
   }))
   event.decisions = decisions.flatMap(({ each }) => each.map(({ decision }) => decision))
   for (const { audience, each } of decisions) {
@@ -84,18 +95,18 @@ function ask(
   deps: Pick<TaskDeps, 'decide' | 'clock'>,
   asker: Asker,
   task: Task,
-  scope: string,
-  audience: string,
-  ttl: number,
+  asked: { scope: string; audience: string; ttl: number; certificate: CertificateAsk | null },
 ): Decision {
   const view = viewOf(task, asker)
   return deps.decide({
     ...circumstances(deps, asker),
     action: 'mint',
     task: view,
-    scope,
-    audience,
-    credential: 'jwt',
-    ttl,
+    scope: asked.scope,
+    audience: asked.audience,
+    ttl: asked.ttl,
+    credential: asked.certificate ? 'x509' : 'jwt',
+    usages: asked.certificate?.usages ?? [],
+    dnsNames: asked.certificate?.dnsNames ?? [],
   })
 }

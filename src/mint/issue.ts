@@ -1,36 +1,49 @@
-import type { Config, SigningAlg } from '../config.ts'
+import type { Config } from '../config.ts'
 import { HallpassError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { Asker } from '../observe/asker.ts'
 import { allowed, newEvent, refusalsLogged } from '../observe/record.ts'
-import type { NewCredential, Reservation, Reserved } from '../store/reservation.ts'
+import type {
+  CredentialType,
+  NewCredential,
+  Reservation,
+  Reserved,
+  StatusEntry,
+} from '../store/reservation.ts'
 import type { Task } from '../store/task-record.ts'
 import { mustNotBeBlocked, mustNotBeBlockedNow } from '../task/blocked.ts'
 import { type ForMintDeps, taskForMint, type Wanted } from '../task/for-mint.ts'
 import { type Ask, checkAsk, decideMint, type Grant } from './ask.ts'
-import { signAccessToken } from './jwt.ts'
-import type { Keyring } from './keyring.ts'
-import type { SigningKey } from './signing-key.ts'
-import { type StatusIndexes, statusListUri } from './status-index.ts'
 
 export interface MintDeps extends ForMintDeps {
   issuer: string
   credentials: Config['credentials']
-  keyring: Keyring
   reserve: (reservation: Reservation) => Promise<Reserved>
-  /** Gives each credential its place in a status list. */
-  statusIndexes: StatusIndexes
   /** The version of the policy set in force. */
   policyVersion: () => string
 }
 
-export interface Issued {
-  accessToken: string
-  jti: string
-  /** Seconds. */
-  expiresIn: number
-  scope: string
-  taskId: string
+/** What signs a credential, and until when that may be valid. */
+export interface Signer {
+  kid: string
+  lastDay: Date | null
+}
+
+/** A kind of credential: what is told apart in the story of its mint. */
+export interface Form<Key extends Signer, Issued> {
+  type: CredentialType
+  /** What was asked beyond what every mint asks, for the log. */
+  asked: Record<string, unknown>
+  /** Refuses what no task is needed to refuse: `malformed`, `invalid_target`. */
+  check(): void
+  /** What signs it now. Throws `unavailable` while there is nothing, `malformed` for a task whose credential cannot be written. */
+  signer(task: Task): Key
+  /** Its place in a status list; null where it has none. */
+  place(key: Key, expiresAt: Date): Promise<StatusEntry | null> | StatusEntry | null
+  /** Reads what signs again: what was decided did not stand, and a key may be why. */
+  reload(): Promise<void>
+  /** Signs what was reserved. */
+  sign(task: Task, credential: NewCredential, key: Key, grant: Grant): Promise<Issued> | Issued
 }
 
 /** How often a decision is taken again because what it rested on changed while it was taken. */
@@ -40,22 +53,28 @@ const attemptsMost = 8
  * The story of a mint, once the attestation is verified: find or open the task, decide, reserve, sign (architecture, Issue (3) to
  * (6)). A credential's row is committed before it is signed (invariant 1). Throws the codes of contract §4's table.
  */
-export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Promise<Issued> {
+export async function issue<Key extends Signer, Issued>(
+  deps: MintDeps,
+  asker: Asker,
+  ask: Ask & Wanted,
+  form: Form<Key, Issued>,
+): Promise<Issued> {
   const event = newEvent(asker, 'mint', deps.clock(), {
     scope: ask.scopes.join(' '),
     audience: ask.audiences,
     ttl: ask.ttl,
     task_id: ask.taskId,
     task_ver: ask.taskVer,
-    credential: 'jwt',
+    credential: form.type,
+    ...form.asked,
   })
   return refusalsLogged(event, deps.writeDecision, async () => {
     if (asker.token || asker.principal.kind !== 'workload')
       throw new HallpassError('refused', 'Only a workload’s attestation mints.')
     checkAsk(ask, deps.issuer)
+    form.check()
     const who = { principal: asker.principal.id, trust: asker.principal.trust }
     await mustNotBeBlocked(deps.blocks, who)
-    const alg = algFor(deps.credentials, ask.audiences)
 
     for (let attempt = 1; attempt <= attemptsMost; attempt++) {
       // An attempt that came to nothing may have left its row.
@@ -64,16 +83,17 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
       event.jti = null
       let recalled = false
       let task: Task
-      let key: SigningKey
+      let grant: Grant
+      let key: Key
       let credential: NewCredential
       try {
         task = await taskForMint(deps, asker, ask, attempt > 1, found => {
           event.task = found.task
           recalled = found.recalled
         })
-        const grant = decideMint(deps, deps.credentials, event, task, ask)
-        key = deps.keyring.signer(alg)
-        credential = await newCredential(deps, task, ask, grant, key)
+        grant = decideMint(deps, deps.credentials, event, task, ask)
+        key = form.signer(task)
+        credential = await newCredential(deps, task, ask, grant, form, key)
       } catch (error) {
         // A refusal that rests on memory is taken again on what is there now.
         if (recalled) continue
@@ -96,34 +116,21 @@ export async function issue(deps: MintDeps, asker: Asker, ask: Ask & Wanted): Pr
         event.jti = null
         throw new HallpassError('attestation_reused', 'The attestation was used before.')
       }
-      if (reserved === 'reserved') return sign(deps, task, credential, key)
+      if (reserved === 'reserved') return form.sign(task, credential, key, grant)
       event.jti = null
-      await deps.keyring.reload()
+      await form.reload()
     }
     throw new HallpassError('unavailable', 'The task keeps changing.', { retryAfter: 1 })
   })
 }
 
-/** One token has one signature. Throws `invalid_target` where the audiences need different algorithms. */
-function algFor({ signingAlg, signingAlgFor }: Config['credentials'], audiences: string[]): SigningAlg {
-  const algs = new Set(
-    audiences.map(
-      audience =>
-        (Object.hasOwn(signingAlgFor, audience) ? signingAlgFor[audience] : undefined) ?? signingAlg,
-    ),
-  )
-  const [alg] = algs
-  if (algs.size !== 1 || !alg)
-    throw new HallpassError('invalid_target', 'These audiences need tokens signed with different algorithms.')
-  return alg
-}
-
-async function newCredential(
-  { clock, credentials, statusIndexes }: MintDeps,
+async function newCredential<Key extends Signer>(
+  { clock, credentials }: MintDeps,
   task: Task,
   { scopes, audiences }: Ask,
   grant: Grant,
-  key: SigningKey,
+  { type, place }: Form<Key, unknown>,
+  key: Key,
 ): Promise<NewCredential> {
   const issuedAt = Math.floor(clock() / 1000)
   // Invariant 2.
@@ -140,44 +147,18 @@ async function newCredential(
     jti: newId(),
     taskId: task.id,
     taskVer: task.ver,
-    type: 'jwt',
+    type,
     scope: scopes.join(' '),
     audience: audiences,
     kid: key.kid,
     issuedAt: new Date(issuedAt * 1000),
     expiresAt: new Date(expiresAt * 1000),
     pathVers: task.ancestors.length === 0 ? null : task.ancestors.map(({ ver }) => ver),
-    status: await statusIndexes.take(key.kid, new Date(expiresAt * 1000)),
+    status: await place(key, new Date(expiresAt * 1000)),
   }
 }
 
 function useOf({ principal, requestId }: Asker): Reservation['use'] {
   const { reuse, useKey: key, acceptableUntil } = principal.attestation
   return reuse === 'once' ? { key, requestId, acceptableUntil: new Date(acceptableUntil) } : null
-}
-
-async function sign(
-  { issuer }: MintDeps,
-  task: Task,
-  credential: NewCredential,
-  key: SigningKey,
-): Promise<Issued> {
-  const { jti, scope, audience, status } = credential
-  const iat = credential.issuedAt.getTime() / 1000
-  const exp = credential.expiresAt.getTime() / 1000
-  const accessToken = await signAccessToken(key, {
-    iss: issuer,
-    sub: task.subject,
-    client_id: task.principal,
-    aud: audience.length === 1 ? (audience[0] as string) : audience,
-    iat,
-    exp,
-    jti,
-    scope,
-    task_id: task.id,
-    task_ver: task.ver,
-    ...(task.ancestors.length > 0 && { task_path: task.ancestors.map(({ id, ver }) => `${id}:${ver}`) }),
-    status: { status_list: { idx: status.idx, uri: statusListUri(issuer, status.list) } },
-  })
-  return { accessToken, jti, expiresIn: exp - iat, scope, taskId: task.id }
 }

@@ -19,7 +19,7 @@ export interface AccessTokenClaims {
   /** `<id>:<ver>` of each task above, root first; absent at the root. */
   task_path?: string[]
   /** Its place in a Token Status List (draft-ietf-oauth-status-list, Referenced Token). */
-  status: { status_list: { idx: number; uri: string } }
+  status?: { status_list: { idx: number; uri: string } }
 }
 
 const signInThread = promisify(signSync) as (

@@ -9,6 +9,7 @@ import type { KeyRow } from '../store/signing-keys.ts'
 
 /** A key that decrypted: what is published of it is derived from the private key (invariant 9). */
 export interface SigningKey {
+  use: 'jwt'
   kid: string
   alg: SigningAlg
   privateKey: KeyObject
@@ -42,16 +43,17 @@ export async function newKeyRow(
 ): Promise<KeyRow> {
   const { privateKey } = await keyPair[alg]()
   const kid = await kidOf(createPublicKey(privateKey))
-  const pkcs8 = privateKey.export({ type: 'pkcs8', format: 'der' })
   return {
     kid,
     alg,
     ...dates,
     retiredAt: null,
     lastDay: null,
-    privateKey: wrap(masterKey, { purpose, kid: bound(kid, alg) }, pkcs8),
+    privateKey: wrap(masterKey, { purpose, kid: bound(kid, alg) }, pkcs8Of(privateKey)),
     wrappedBy: masterKey.id,
     withdrawnAt: null,
+    use: 'jwt',
+    authority: null,
   }
 }
 
@@ -63,6 +65,7 @@ export async function openKeyRow(masterKey: MasterKey, row: KeyRow): Promise<Sig
   const publicKey = createPublicKey(privateKey)
   if ((await kidOf(publicKey)) !== row.kid) throw new Error('the key is not the one that its kid names')
   return {
+    use: 'jwt',
     kid: row.kid,
     alg,
     privateKey,
@@ -79,5 +82,8 @@ export async function openKeyRow(masterKey: MasterKey, row: KeyRow): Promise<Sig
 /** The algorithm is bound too: a key is for one only, whatever the row says. */
 const bound = (kid: string, alg: SigningAlg): string => `${alg}.${kid}`
 
-const kidOf = (publicKey: KeyObject): Promise<string> =>
+export const pkcs8Of = (privateKey: KeyObject): Buffer => privateKey.export({ type: 'pkcs8', format: 'der' })
+
+/** The public key's thumbprint (RFC 7638). */
+export const kidOf = (publicKey: KeyObject): Promise<string> =>
   calculateJwkThumbprint(publicKey.export({ format: 'jwk' }) as JWK)

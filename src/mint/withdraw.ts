@@ -3,7 +3,7 @@ import type { Asker } from '../observe/asker.ts'
 import { allowed } from '../observe/record.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
-import type { MintDeps } from './issue.ts'
+import type { TokenDeps } from './issue-token.ts'
 
 /** Milliseconds to wait for what is signing with the key: a mint that waits for its task may be among it. */
 const patience = 15_000
@@ -13,7 +13,7 @@ const patience = 15_000
  * `refused`, or `not_found` for a `kid` that is not there.
  */
 export function withdrawKey(
-  deps: MintDeps,
+  deps: TokenDeps,
   asker: Asker,
   kid: string,
   { reason }: { reason?: string | undefined },

@@ -2,6 +2,7 @@ import { batched } from './batch.ts'
 import type { Database, Transaction } from './database.ts'
 import type { DecisionRow } from './decision-row.ts'
 import { answered, isUnavailable } from './failure.ts'
+import type { CredentialType } from './reservation.ts'
 import type { Task } from './task-record.ts'
 import { type TaskRow, taskColumns, taskOf } from './tasks.ts'
 
@@ -10,7 +11,7 @@ export interface Credential {
   jti: string
   taskId: string
   taskVer: number
-  type: 'jwt'
+  type: CredentialType
   scope: string
   audience: string[]
   kid: string
@@ -27,7 +28,7 @@ interface Row {
   jti: string
   task_id: string
   task_ver: number
-  type: 'jwt'
+  type: CredentialType
   scope: string
   audience: string[]
   kid: string

@@ -18,7 +18,7 @@ export interface NewCredential {
   jti: string
   taskId: string
   taskVer: number
-  type: 'jwt'
+  type: CredentialType
   scope: string
   audience: string[]
   kid: string
@@ -26,8 +26,12 @@ export interface NewCredential {
   expiresAt: Date
   /** `ver` of each ancestor of the task, root first; null where it has none. */
   pathVers: number[] | null
-  status: StatusEntry
+  /** null for certificates: their ends are told by CRL and OCSP. */
+  status: StatusEntry | null
 }
+
+/** What was minted: an access token or a certificate. */
+export type CredentialType = 'jwt' | 'x509'
 
 /** A credential's place in a Token Status List: no other credential ever has it. */
 export interface StatusEntry {
@@ -66,7 +70,7 @@ export function credentialJson({ credential, decision }: Reservation): Record<st
     issued_at: credential.issuedAt,
     expires_at: credential.expiresAt,
     path_vers: credential.pathVers,
-    status_list: credential.status.list,
-    status_idx: credential.status.idx,
+    status_list: credential.status?.list ?? null,
+    status_idx: credential.status?.idx ?? null,
   }
 }

@@ -16,17 +16,24 @@ export interface KeyRow {
   wrappedBy: string
   /** Signs no more, and everything that it signed is dead. */
   withdrawnAt: Date | null
+  /** What it signs: tokens, or certificates as an issuing authority. */
+  use: KeyUse
+  /** Of an authority: its root, and the certificates from its own up to that root, which is not among them. DER. */
+  authority: { rootKid: string; chain: Buffer[] } | null
 }
+
+export type KeyUse = 'jwt' | 'x509'
 
 type Row = Selectable<Tables['signing_keys']>
 
-const columns = `kid, alg, published_at, active_at, retired_at, last_day, ttl_max, private_key, wrapped_by, withdrawn_at`
+const columns = `kid, alg, published_at, active_at, retired_at, last_day, ttl_max, private_key, wrapped_by, withdrawn_at,
+  use, chain, root_kid`
 const all = { name: 'keys_all', text: `SELECT ${columns} FROM signing_keys ORDER BY active_at, kid` }
 const lock = { name: 'keys_lock', text: 'LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE' }
 const lockAgainstUse = { name: 'keys_lock_against_use', text: 'LOCK TABLE signing_keys IN EXCLUSIVE MODE' }
 const insert = {
   name: 'keys_insert',
-  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+  text: `INSERT INTO signing_keys (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 }
 const schedule = {
   name: 'keys_schedule',
@@ -75,6 +82,9 @@ export async function insertKey(tx: Transaction, key: KeyRow): Promise<void> {
     key.privateKey,
     key.wrappedBy,
     key.withdrawnAt,
+    key.use,
+    key.authority?.chain ?? null,
+    key.authority?.rootKid ?? null,
   ])
 }
 
@@ -107,5 +117,7 @@ function keyOf(row: Row): KeyRow {
     privateKey: row.private_key,
     wrappedBy: row.wrapped_by,
     withdrawnAt: row.withdrawn_at,
+    use: row.use,
+    authority: row.chain && row.root_kid ? { rootKid: row.root_kid, chain: row.chain } : null,
   }
 }

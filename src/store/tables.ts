@@ -37,7 +37,7 @@ export interface Tables {
     jti: string
     task_id: string
     task_ver: number
-    type: 'jwt'
+    type: 'jwt' | 'x509'
     scope: string
     audience: string[]
     kid: string
@@ -83,7 +83,22 @@ export interface Tables {
     private_key: Buffer
     wrapped_by: string
     withdrawn_at: Date | null
+    use: 'jwt' | 'x509'
+    chain: Buffer[] | null
+    root_kid: string | null
   }
+  ca_roots: {
+    kid: string
+    sealed: Buffer
+    wrapped_by: string
+    own: boolean
+    published_at: Date
+    active_at: Date
+    retired_at: Date | null
+    last_day: Date | null
+  }
+  ca_bundle: { one: boolean; sequence: string }
+  ca_requests: { kid: string; private_key: Buffer; wrapped_by: string; created_at: Date }
   blocks: {
     id: string
     principal: string | null

@@ -76,6 +76,8 @@ export const mint = (change: Partial<Mint> = {}): Mint => ({
   scope: 'deploy:prod',
   audience: 'https://deploy.example',
   credential: 'jwt',
+  usages: [],
+  dnsNames: [],
   ttl: 300,
   ...change,
 })

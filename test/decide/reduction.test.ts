@@ -83,6 +83,9 @@ const rememberable = [
   form(p => `context.ttl > ${p.number}`),
   form(p => `context has credential && context.credential == ${p.word}`),
   form(() => 'context.usages.isEmpty()'),
+  form(() => 'context.usages.contains("serverAuth")'),
+  form(p => `context.dns_names.contains(${p.word})`),
+  form(() => 'context.credential == "x509" && context.dns_names.containsAll(["a", "b"])'),
   form(() => 'context has task.owner'),
   form(p => `{c: context}.c.audience == ${p.word}`),
   form(p => `{p: principal}.p.hasTag(${p.key})`),
@@ -219,7 +222,9 @@ const members = {
   parent: taskView(parentId, above),
   scope: scopeText,
   audience: word,
-  credential: fc.constant('jwt' as const),
+  credential: fc.constantFrom('jwt', 'x509'),
+  usages: fc.constantFrom<string[]>([], ['clientAuth'], ['serverAuth', 'clientAuth']),
+  dnsNames: fc.constantFrom<string[]>([], ['a'], ['a', 'b']),
   ttl: fc.constantFrom(60, 300, 301),
   taskAction: fc.constantFrom(...taskActions),
 }
@@ -228,8 +233,9 @@ type Members = {
 }
 
 function askOf(action: Ask['action'], m: Members): Ask {
-  const { caller, now, ip, task, parent, scope, audience, credential, ttl } = m
-  if (action === 'mint') return { action, caller, now, ip, task, scope, audience, credential, ttl }
+  const { caller, now, ip, task, parent, scope, audience, credential, ttl, usages, dnsNames } = m
+  if (action === 'mint')
+    return { action, caller, now, ip, task, scope, audience, credential, ttl, usages, dnsNames }
   if (action === 'introspect') return { action, caller, now, ip, task, audience }
   if (action === 'administer') return { action, caller, now, ip }
   if (action === 'open_child')

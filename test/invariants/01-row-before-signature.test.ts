@@ -1,13 +1,19 @@
 import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { issue, type MintDeps } from '../../src/mint/issue.ts'
+import { issueToken, type TokenDeps } from '../../src/mint/issue-token.ts'
 import type { Keyring } from '../../src/mint/keyring.ts'
 import { type MintStory, mintStory } from '../support/mint-story.ts'
 import { claimsOf, mint, minted, opened, type Scene, startScene } from '../support/scene.ts'
 
 const committed = fileURLToPath(new URL('../support/committed.ts', import.meta.url))
-const ask = { scopes: ['deploy:prod'], audiences: ['https://deploy.example'], ttl: null, taskVer: null }
+const ask = {
+  scopes: ['deploy:prod'],
+  audiences: ['https://deploy.example'],
+  ttl: null,
+  taskVer: null,
+  certificate: null,
+}
 
 let scene: Scene
 let story: MintStory
@@ -22,7 +28,7 @@ afterAll(async () => {
 })
 
 /** The deps, with a signing key that tells when it is touched; what `touched` throws, signing throws. */
-function withKey(touched: () => void): MintDeps {
+function withKey(touched: () => void): TokenDeps {
   const { keyring } = story.deps
   const signer: Keyring['signer'] = alg => {
     const key = keyring.signer(alg)
@@ -48,7 +54,7 @@ it('invariant 1: when the private key is first touched, row and decision are com
   const { id: taskId } = await opened(scene.broker, agent)
   const seen: object[] = []
   const deps = withKey(() => seen.push(rowsNow(taskId)))
-  await issue(deps, await story.askerOf(agent), { ...ask, taskId })
+  await issueToken(deps, await story.askerOf(agent), { ...ask, taskId })
   expect(seen.length).toBeGreaterThan(0)
   for (const rows of seen) expect(rows).toEqual({ credentials: 1, decisions: 1 })
 })
@@ -59,7 +65,7 @@ it('invariant 1: a signature that fails leaves a row for a credential that nobod
   const deps = withKey(() => {
     throw new Error('the key is broken')
   })
-  await expect(issue(deps, await story.askerOf(agent), { ...ask, taskId })).rejects.toThrow(
+  await expect(issueToken(deps, await story.askerOf(agent), { ...ask, taskId })).rejects.toThrow(
     'the key is broken',
   )
   expect(rowsNow(taskId)).toEqual({ credentials: 1, decisions: 1 })
@@ -69,12 +75,12 @@ it.each([
   ['is refused because the attestation was used', async () => 'reused' as const, 'used before'],
   ['never stands', async () => 'stale' as const, 'keeps changing'],
   ['fails', () => Promise.reject(new Error('the disk is full')), 'the disk is full'],
-])('invariant 1: a reservation that %s signs nothing', async (_, reserve: MintDeps['reserve'], message) => {
+])('invariant 1: a reservation that %s signs nothing', async (_, reserve: TokenDeps['reserve'], message) => {
   const agent = scene.agent('three')
   const { id: taskId } = await opened(scene.broker, agent)
   let touched = 0
   const deps = { ...withKey(() => touched++), reserve }
-  await expect(issue(deps, await story.askerOf(agent), { ...ask, taskId })).rejects.toThrow(message)
+  await expect(issueToken(deps, await story.askerOf(agent), { ...ask, taskId })).rejects.toThrow(message)
   expect(touched).toBe(0)
   expect(rowsNow(taskId)).toEqual({ credentials: 0, decisions: 0 })
 })

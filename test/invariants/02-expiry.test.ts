@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { HallpassError } from '../../src/errors.ts'
-import { issue } from '../../src/mint/issue.ts'
+import { issueToken } from '../../src/mint/issue-token.ts'
 import { type MintStory, mintStory } from '../support/mint-story.ts'
 import { act, claimsOf, minted, opened, type Scene, startScene } from '../support/scene.ts'
 
@@ -49,9 +49,15 @@ it('invariant 2: exp is never past deadline, ttl_max, what was asked, or the key
         ttlMax: ttlMax * 1000,
         ttlDefault: Math.min(ttlDefault, ttlMax) * 1000,
       }
-      const ask = { scopes: ['deploy:prod'], audiences: ['https://deploy.example'], ttl, taskVer: null }
+      const ask = {
+        scopes: ['deploy:prod'],
+        audiences: ['https://deploy.example'],
+        ttl,
+        taskVer: null,
+        certificate: null,
+      }
       try {
-        const issued = await issue({ ...deps, credentials }, asker, { ...ask, taskId: task.id })
+        const issued = await issueToken({ ...deps, credentials }, asker, { ...ask, taskId: task.id })
         const { iat, exp, jti } = claimsOf(issued.accessToken)
         const latest = Math.min(
           iat * 1000 + Math.min(ttlMax, ttl ?? Math.min(ttlDefault, ttlMax)) * 1000,

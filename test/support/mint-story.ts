@@ -3,7 +3,7 @@ import { createAttestor } from '../../src/attest/attestor.ts'
 import { decide } from '../../src/decide/decide.ts'
 import { createPolicyStore } from '../../src/decide/policy-store.ts'
 import { newId } from '../../src/ids.ts'
-import type { MintDeps } from '../../src/mint/issue.ts'
+import type { TokenDeps } from '../../src/mint/issue-token.ts'
 import { keyTimes } from '../../src/mint/key-schedule.ts'
 import { openKeyring } from '../../src/mint/keyring.ts'
 import { statusIndexes } from '../../src/mint/status-index.ts'
@@ -20,7 +20,7 @@ import type { TestBroker } from './broker.ts'
 
 /** The story of a mint without its door, over a broker's own database, keys and policies: for watching its single steps. */
 export interface MintStory {
-  deps: MintDeps
+  deps: TokenDeps
   askerOf(attestation: string): Promise<Asker>
   close(): Promise<void>
 }

@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express'
 import { HallpassError } from '../../errors.ts'
-import { issue } from '../../mint/issue.ts'
+import { issueToken } from '../../mint/issue-token.ts'
 import { newEvent, refusalsLogged } from '../../observe/record.ts'
 import { addressOf } from '../address.ts'
 import { formOf } from '../bodies.ts'
@@ -32,12 +32,13 @@ export function tokenEndpoint(deps: HttpDeps): RequestHandler {
     await refusalsLogged(event, deps.writeDecision, async () =>
       mustBeClient(principal.id, principal.trust, parameters.get('client_id')),
     )
-    const issued = await issue(deps, asker, {
+    const issued = await issueToken(deps, asker, {
       scopes: scopesOf(form.scope),
       audiences,
       ttl: numberOr(form.ttl, null),
       taskId: form.task_id ?? null,
       taskVer: numberOr(form.task_ver, null),
+      certificate: null,
     })
     return noStore(tokenJson(issued, grant))
   })
