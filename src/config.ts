@@ -5,10 +5,11 @@ import type { hookKinds } from './config/hook-kinds.ts'
 import { checkHooks } from './config/hook-rules.ts'
 import { at, textAt } from './config/raw.ts'
 import { checkRules } from './config/rules.ts'
-import { defaultIssuer, settle } from './config/settle.ts'
+import { settle } from './config/settle.ts'
 import { parseShape } from './config/shape.ts'
 import type { signingAlgs } from './config/signing-algs.ts'
 import { checkTrust } from './config/trust-rules.ts'
+import { defaultIssuer } from './config/url.ts'
 import { parseYaml, readText } from './config/yaml-file.ts'
 
 export type { Env } from './config/environment.ts'
@@ -24,6 +25,8 @@ export interface Config {
     port: number
     /** `/metrics` listens here, on the same host; null: nowhere. */
     metricsPort: number | null
+    /** Mutual TLS, on the same host; null: nowhere. Files of PEM, read again when they are renewed; null: the broker's own CA provides. */
+    mtls: { port: number; cert: string | null; key: string | null } | null
     trustedProxies: string[]
   }
   dataDir: string
@@ -53,6 +56,8 @@ export interface Config {
   limits: { principal: number | null; address: number | null }
   /** Readers of the live feed at a time: of all, those who do not say who they are, and of these those of one address. */
   feed: { readers: number; anonymous: number; perAddress: number; perPrincipal: number }
+  /** Certificates for workloads: the broker's own trust domain, and the path of their SPIFFE IDs; null: it has no trust domain. */
+  pki: { trustDomain: string; path: string } | null
   /** Authorities that close tasks. */
   hooks: Hook[]
 }

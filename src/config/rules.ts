@@ -3,7 +3,10 @@ import { resolve } from 'node:path'
 import { parseDuration } from '../duration.ts'
 import type { Environment } from './environment.ts'
 import type { Report } from './fault.ts'
+import { checkMtls } from './mtls-rules.ts'
 import { at, textAt } from './raw.ts'
+import { defaultTrustDomain } from './trust-domain.ts'
+import { defaultIssuer } from './url.ts'
 
 /**
  * What no single value can break. Reads the raw file, so that these faults are reported together with those of shape, and
@@ -29,6 +32,8 @@ export const checkRules = (
     report('listen.metrics_port', 'is the port of the broker itself')
   }
 
+  checkMtls(raw, { base, port, hasCa: trustDomainOf(raw, port) !== null, report })
+
   // Replicas share the database, and with it the keys that a master key wraps: one generated here would be nobody else's.
   const shared = environment.databaseUrl.given || at(raw, 'database') !== undefined
   if (shared && !environment.masterKey.given) {
@@ -37,6 +42,14 @@ export const checkRules = (
 
   const dir = textAt(raw, 'policy', 'dir')
   if (dir !== null && !isFolder(resolve(base, dir))) report('policy.dir', 'is not a folder that is there')
+}
+
+/** The broker's own trust domain, as `settle` will find it. */
+const trustDomainOf = (raw: unknown, port: unknown): string | null => {
+  const trust = at(raw, 'trust')
+  const theirs = Array.isArray(trust) ? trust.map(source => textAt(source, 'trust_domain') ?? '') : []
+  const issuer = textAt(raw, 'issuer') ?? defaultIssuer(Number(port))
+  return textAt(raw, 'pki', 'trust_domain') ?? defaultTrustDomain(issuer, theirs)
 }
 
 const notLonger = (

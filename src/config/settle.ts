@@ -4,11 +4,10 @@ import type { Environment } from './environment.ts'
 import { isFolder } from './rules.ts'
 import { hookWarnings, settleHooks } from './settle-hooks.ts'
 import type { File } from './shape.ts'
+import { defaultTrustDomain } from './trust-domain.ts'
+import { defaultIssuer } from './url.ts'
 
 const minutes = 60_000
-
-/** The issuer where none is configured (contract §1). */
-export const defaultIssuer = (port: number): string => `http://127.0.0.1:${port}`
 
 /** A sound file and environment as the configuration that the rest of the broker sees. */
 export const settle = (
@@ -21,12 +20,14 @@ export const settle = (
   const { credentials, tasks } = file
   const trust = file.trust.map(source => settleSource(source, { base, issuer }))
   const hooks = settleHooks(file, base, trust)
+  const pki = settlePki(file, issuer)
   return {
     issuer,
     listen: {
       host: file.listen.host,
       port,
       metricsPort: file.listen.metrics_port ?? null,
+      mtls: settleMtls(file.listen.mtls, base),
       trustedProxies: file.listen.trusted_proxies,
     },
     dataDir: resolve(base, file.data_dir),
@@ -50,10 +51,26 @@ export const settle = (
     },
     limits: { principal: file.limits.principal ?? null, address: file.limits.address ?? null },
     feed: settleFeed(file.limits),
+    pki,
     hooks,
-    warnings: [...warnings(file), ...hookWarnings(hooks)],
+    warnings: [...(pki === null ? [noTrustDomain] : []), ...hookWarnings(hooks)],
   }
 }
+
+const settleMtls = (mtls: File['listen']['mtls'], base: string): Config['listen']['mtls'] => {
+  if (mtls === undefined) return null
+  const path = (file: string | undefined) => (file === undefined ? null : resolve(base, file))
+  return { port: mtls.port, cert: path(mtls.cert), key: path(mtls.key) }
+}
+
+const settlePki = ({ pki, trust }: File, issuer: string): Config['pki'] => {
+  const theirs = trust.flatMap(source => (source.kind === 'spiffe' ? [source.trust_domain] : []))
+  const trustDomain = pki.trust_domain ?? defaultTrustDomain(issuer, theirs)
+  return trustDomain === null ? null : { trustDomain, path: pki.path }
+}
+
+const noTrustDomain =
+  'no X.509 certificates are issued: the issuer’s host is no trust domain of the broker’s own; give pki.trust_domain'
 
 const settleFeed = ({
   feed_readers: readers,
@@ -97,11 +114,6 @@ const policyDir = (file: File, base: string): string | null => {
   const beside = resolve(base, 'policies')
   return isFolder(beside) ? beside : null
 }
-
-/** What the contract knows and this version does not: it must not look as if it did something. */
-const warnings = (file: File): string[] => [
-  ...(file.pki === undefined ? [] : ['pki has no effect in this version: no X.509 certificates are issued']),
-]
 
 /**
  * The configuration once the operating system has chosen the port (`listen.port: 0`): the issuer and the audiences that

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { pathText, type Report } from './fault.ts'
 import { hook } from './hooks-shape.ts'
 import { nearest } from './near.ts'
+import { pkiPathFault } from './pki-path.ts'
 import { section } from './section.ts'
 import { trustSource } from './trust-shape.ts'
 import { ownIssuerFault } from './url.ts'
@@ -26,7 +27,7 @@ const file = section({
     port: port().default(8420),
     trusted_proxies: z.array(text(networkFault)).default([]),
     metrics_port: port().optional(),
-    mtls: z.never({ error: 'does not exist in this version: there is no mutual TLS' }).optional(),
+    mtls: section({ port: port(), cert: text().optional(), key: text().optional() }).optional(),
   }).prefault({}),
   data_dir: text().default('.hallpass'),
   database: section({ url: text(databaseUrlFault) }).optional(),
@@ -55,8 +56,8 @@ const file = section({
   }).prefault({}),
   pki: section({
     trust_domain: text(trustDomainFault).optional(),
-    path: z.string().startsWith('/').optional(),
-  }).optional(),
+    path: text(pkiPathFault).default('/task/{task_id}'),
+  }).prefault({}),
   hooks: z.array(hook).default([]),
 })
 
@@ -109,8 +110,6 @@ const describe = (issue: z.core.$ZodRawIssue): string => {
       return `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}`
     case 'too_big':
       return `must be at most ${issue.maximum}`
-    case 'invalid_format':
-      return 'must begin with /'
     default:
       return 'is not valid'
   }

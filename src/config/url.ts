@@ -1,5 +1,8 @@
 import { isIPv4 } from 'node:net'
 
+/** The issuer where none is configured (contract §1). */
+export const defaultIssuer = (port: number): string => `http://127.0.0.1:${port}`
+
 const loopback = (hostname: string): boolean =>
   hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
 

@@ -10,7 +10,7 @@ export const text = (fault: (value: string) => string | null = filledFault) =>
     if (message !== null) payload.issues.push({ code: 'custom', message, input: payload.value })
   })
 
-const filledFault = (value: string): string | null =>
+export const filledFault = (value: string): string | null =>
   /^[^\p{Cc}]+$/u.test(value) ? null : 'must be one line of text, and not empty'
 
 /** Milliseconds. `0s` is a duration only where it means something. */

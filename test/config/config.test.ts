@@ -11,7 +11,7 @@ test('without a file, everything has its default', () => {
   const cwd = folder()
   expect(loadConfig({ env: {}, cwd })).toEqual({
     issuer: 'http://127.0.0.1:8420',
-    listen: { host: '127.0.0.1', port: 8420, metricsPort: null, trustedProxies: [] },
+    listen: { host: '127.0.0.1', port: 8420, metricsPort: null, mtls: null, trustedProxies: [] },
     dataDir: join(cwd, '.hallpass'),
     database: null,
     masterKey: null,
@@ -22,6 +22,7 @@ test('without a file, everything has its default', () => {
     tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: null, address: null },
     feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000, perPrincipal: 500 },
+    pki: { trustDomain: '127.0.0.1', path: '/task/{task_id}' },
     hooks: [],
     warnings: [],
   })
@@ -42,7 +43,13 @@ test('the whole file of the contract is read', () => {
   })
   expect(config).toEqual({
     issuer: 'https://hallpass.example',
-    listen: { host: '127.0.0.1', port: 8420, metricsPort: 9420, trustedProxies: ['10.0.0.0/8', '::1'] },
+    listen: {
+      host: '127.0.0.1',
+      port: 8420,
+      metricsPort: 9420,
+      mtls: { port: 8443, cert: null, key: null },
+      trustedProxies: ['10.0.0.0/8', '::1'],
+    },
     dataDir: join(cwd, 'etc', '.hallpass'),
     database: { url: 'postgres://broker:hunter2@db.example/hallpass' },
     masterKey: key,
@@ -101,14 +108,15 @@ test('the whole file of the contract is read', () => {
     tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: 20, address: 0.5 },
     feed: { readers: 1_000, anonymous: 900, perAddress: 800, perPrincipal: 500 },
+    pki: { trustDomain: 'hallpass.example', path: '/task/{task_id}' },
     hooks: [],
-    warnings: ['pki has no effect in this version: no X.509 certificates are issued'],
+    warnings: [],
   })
 })
 
 const contract = `
 issuer: https://hallpass.example
-listen: { host: 127.0.0.1, port: 8420, trusted_proxies: [10.0.0.0/8, "::1"], metrics_port: 9420 }
+listen: { host: 127.0.0.1, port: 8420, trusted_proxies: [10.0.0.0/8, "::1"], metrics_port: 9420, mtls: { port: 8443 } }
 data_dir: .hallpass
 database: { url: "postgres://broker:hunter2@db.example/hallpass" }
 clock_skew: 0s

@@ -12,7 +12,7 @@ beforeAll(async () => {
   scene = await startScene({
     config: {
       feed: limits,
-      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, trustedProxies: ['127.0.0.1'] },
+      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls: null, trustedProxies: ['127.0.0.1'] },
     },
   })
 })

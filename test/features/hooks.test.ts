@@ -47,7 +47,7 @@ beforeAll(async () => {
       ciSource(partners.issuer, { name: 'partner', task: null }),
     ],
     config: {
-      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, trustedProxies: ['127.0.0.1'] },
+      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls: null, trustedProxies: ['127.0.0.1'] },
       hooks: [
         hook('github', { trust: 'github', ref }),
         hook('gitlab', { trust: 'github', ref: '{project_path}/{job_id}', secret: signingToken }),
@@ -629,7 +629,7 @@ test('an address that sends too much is held off, as elsewhere', async () => {
     config: {
       hooks: broker.config.hooks,
       limits: { principal: null, address: 3 },
-      listen: { host: '127.0.0.1', port: 0, metricsPort: null, trustedProxies: ['127.0.0.1'] },
+      listen: { host: '127.0.0.1', port: 0, metricsPort: null, mtls: null, trustedProxies: ['127.0.0.1'] },
     },
   })
   try {

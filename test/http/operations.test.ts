@@ -23,7 +23,7 @@ describe('running a broker', () => {
   beforeAll(async () => {
     broker = await startTestBroker({
       config: {
-        listen: { host: '127.0.0.1', port: 0, metricsPort: 0, trustedProxies: ['127.0.0.1'] },
+        listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls: null, trustedProxies: ['127.0.0.1'] },
         limits: { principal: null, address: 5 },
       },
     })

@@ -25,7 +25,7 @@ let scene: Scene
 beforeAll(async () => {
   scene = await startScene({
     policies,
-    config: { listen: { host: '127.0.0.1', port: 0, metricsPort: 0, trustedProxies: [] } },
+    config: { listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls: null, trustedProxies: [] } },
   })
 })
 afterAll(() => scene?.close())

@@ -22,7 +22,7 @@ beforeAll(async () => {
     replicas: 2,
     sweeps: true,
     config: {
-      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, trustedProxies: [] },
+      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls: null, trustedProxies: [] },
       credentials: {
         ttlDefault: 300_000,
         ttlMax: 900_000,

@@ -74,7 +74,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
   writeFileSync(join(folder, 'test.cedar'), options.policies ?? allowAll)
   const config: Config = {
     issuer: testIssuer,
-    listen: { host: '127.0.0.1', port: 0, metricsPort: null, trustedProxies: [] },
+    listen: { host: '127.0.0.1', port: 0, metricsPort: null, mtls: null, trustedProxies: [] },
     dataDir: folder,
     database: { url: (await options.through?.(database.url)) ?? database.url },
     masterKey: secret,
@@ -85,6 +85,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
     tasks: { deadlineDefault: 3_600_000, deadlineMax: 86_400_000, depthMax: 3, retention: 90 * 86_400_000 },
     limits: { principal: null, address: null },
     feed: { readers: 5_000, anonymous: 3_000, perAddress: 2_000, perPrincipal: 500 },
+    pki: null,
     hooks: [],
     ...options.config,
   }
