@@ -62,8 +62,8 @@ export function plainRequest(ask: Ask) {
         audience: ask.audience,
         credential: ask.credential,
         ttl: ask.ttl,
-        usages: [],
-        dns_names: [],
+        usages: ask.usages,
+        dns_names: ask.dnsNames,
       })
       // A chain: each prefix is in the next shorter one.
       for (let scope = ask.scope; ; scope = scope.slice(0, scope.lastIndexOf(':'))) {
