@@ -1,5 +1,5 @@
 import { oids } from '../../der/oids.ts'
-import { constructed, primitive } from '../../der/tags.ts'
+import { constructed, primitive, tags } from '../../der/tags.ts'
 import { bits, boolean, element, integer, octetString, oid, sequence } from '../../der/write.ts'
 import { uriName } from './names.ts'
 
@@ -58,3 +58,6 @@ export const crlDistributionPoint = (url: string): Buffer =>
 
 /** RFC 5280 §4.2.2.1: where OCSP is spoken. */
 export const ocspAddress = (url: string): Buffer => ofAccess(sequence(sequence(oid(oids.ocsp), uriName(url))))
+
+/** RFC 6960 §4.2.2.2.1: of a responder, for as long as it is valid, nobody asks whether it was revoked. */
+export const ocspNoCheck = extensionOf(oids.ocspNoCheck)(element(tags.null))
