@@ -5,11 +5,14 @@ export const oids = {
   ecPublicKey: '1.2.840.10045.2.1',
   prime256v1: '1.2.840.10045.3.1.7',
   secp384r1: '1.3.132.0.34',
+  secp521r1: '1.3.132.0.35',
   ed25519: '1.3.101.112',
   // Signatures (RFC 4055, RFC 5758).
   sha256WithRSA: '1.2.840.113549.1.1.11',
   sha384WithRSA: '1.2.840.113549.1.1.12',
   sha512WithRSA: '1.2.840.113549.1.1.13',
+  rsaPss: '1.2.840.113549.1.1.10',
+  mgf1: '1.2.840.113549.1.1.8',
   ecdsaWithSha256: '1.2.840.10045.4.3.2',
   ecdsaWithSha384: '1.2.840.10045.4.3.3',
   ecdsaWithSha512: '1.2.840.10045.4.3.4',
@@ -38,6 +41,8 @@ export const oids = {
   freshestCrl: '2.5.29.46',
   inhibitAnyPolicy: '2.5.29.54',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  anyPolicy: '2.5.29.32.0',
+  anyExtendedKeyUsage: '2.5.29.37.0',
   // Key purposes and access methods (RFC 5280 §4.2.1.12, §4.2.2.1).
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
@@ -51,6 +56,7 @@ export const oids = {
   // Names (RFC 4519) and requests (RFC 2985).
   commonName: '2.5.4.3',
   organizationName: '2.5.4.10',
+  emailAddress: '1.2.840.113549.1.9.1',
   extensionRequest: '1.2.840.113549.1.9.14',
   /**
    * Hallpass's own: what task a certificate is of (docs/x509.md). Under the enterprise number that RFC 5612 keeps for documentation: the
