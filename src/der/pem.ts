@@ -29,6 +29,9 @@ export function readPem(text: string, most: number): Pem[] {
 
 /** PEM in lines of 64 characters, with a line's end after the last (RFC 7468 §2). */
 export function writePem(label: string, der: Uint8Array): string {
-  const base64 = Buffer.from(der).toString('base64')
-  return `-----BEGIN ${label}-----\n${base64.replace(/.{64}(?=.)/g, '$&\n')}\n-----END ${label}-----\n`
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? []
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
 }
