@@ -14,6 +14,8 @@ import { createHttp } from './http/server.ts'
 import { keyTimes } from './mint/key-schedule.ts'
 import { openKeyring } from './mint/keyring.ts'
 import { statusIndexes } from './mint/status-index.ts'
+import { type AuthoritiesDeps, certificateUrls, openAuthorities } from './mint/x509/authorities.ts'
+import { makers, type X509 } from './mint/x509/issue-certificate.ts'
 import type { Asker } from './observe/asker.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { unprovenRefusals } from './observe/unproven.ts'
@@ -109,7 +111,11 @@ async function start(
   // 4. Keys, and those who say who asks.
   const algs = [config.credentials.signingAlg, ...Object.values(config.credentials.signingAlgFor)]
   const keyring = await openKeyring({ db, masterKey, clock, log, algs, times: keys })
-  if (clockWatch.isRight()) await keyring.maintain()
+  const x509 = await certificatesOf(config, { db, masterKey, clock, log, times: keys })
+  if (clockWatch.isRight()) {
+    await keyring.maintain()
+    await x509?.authorities.maintain()
+  }
   const { trust, issuer, clockSkew, credentials, tasks } = config
   const attestor = createAttestor({ trust, issuer, clockSkew, clock, log })
   attestor.start()
@@ -128,7 +134,10 @@ async function start(
       metrics.recordRead.set(at.getTime() / 1000)
     },
     // Published no more, here too; should it fail, the sweeper reads the keys within seconds.
-    onKey: () => void keyring.reload().catch(() => {}),
+    onKey: () => {
+      keyring.reload().catch(() => {})
+      x509?.authorities.reload().catch(() => {})
+    },
     onReader: (view, by) => metrics.feedReaders.inc({ view }, by),
     onCutOff: () => metrics.feedCutOff.inc(),
   })
@@ -144,6 +153,8 @@ async function start(
     credentials,
     masterKey,
     keyring,
+    keyTimes: keys,
+    x509,
     attestor,
     metrics,
     writeDecision,
@@ -191,7 +202,7 @@ async function start(
     db,
     clock,
     log,
-    keyring,
+    custodies: x509 ? [keyring, x509.authorities] : [keyring],
     blocks,
     clockWatch,
     retention: tasks.retention,
@@ -212,6 +223,17 @@ async function start(
     metricsUrl,
     sweep: sweeper.sweep,
   }
+}
+
+/** What issues certificates; null where the broker has no trust domain of its own. */
+async function certificatesOf(
+  { issuer, pki }: Config,
+  deps: Omit<AuthoritiesDeps, 'trustDomain' | 'urls'>,
+): Promise<X509 | null> {
+  if (!pki) return null
+  const urls = certificateUrls(issuer)
+  const authorities = await openAuthorities({ ...deps, trustDomain: pki.trustDomain, urls })
+  return { pki, authorities, urls, makerOf: makers(urls) }
 }
 
 async function embedded(

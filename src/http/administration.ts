@@ -17,7 +17,10 @@ export function administrationRoutes(deps: HttpDeps, router: Router): void {
   const keysQuery = contract.query('listKeys')
   const rotateBody = contract.body('rotateKeys')
   const withdrawBody = contract.body('withdrawKey')
-  const keys = () => ({ items: keyring.list().map(keyJson), next: null })
+  const keys = () => ({
+    items: [...keyring.list(), ...(deps.x509?.authorities.list() ?? [])].map(keyJson),
+    next: null,
+  })
 
   router.get(
     '/v1/decisions',

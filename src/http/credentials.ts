@@ -2,14 +2,17 @@ import type { Request, Router } from 'express'
 import { HallpassError } from '../errors.ts'
 import { isId } from '../ids.ts'
 import { issueToken } from '../mint/issue-token.ts'
+import { issueCertificate } from '../mint/x509/issue-certificate.ts'
+import { type KeySource, legacyKey, requestedKey } from '../mint/x509/key-source.ts'
 import { listTaskCredentials, readOneCredential } from '../revoke/read.ts'
 import { revoke } from '../revoke/revoke.ts'
 import { jsonOf } from './bodies.ts'
 import { cursorsFor } from './cursor.ts'
 import type { HttpDeps } from './deps.ts'
 import { scopesOf } from './oauth/grants.ts'
+import type { MintRequest } from './openapi.generated.d.ts'
 import { authenticated, queryOf } from './operation.ts'
-import { credentialJson, tokenJson } from './render.ts'
+import { certificateJson, credentialJson, tokenJson } from './render.ts'
 import { taskId } from './tasks.ts'
 
 /** Credentials of a task, and single ones (contract §3). */
@@ -22,18 +25,21 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
   router.post(
     '/v1/tasks/:id/credentials',
     authenticated(deps, async (asker, request) => {
-      const { scope, audience, ttl, task_ver } = mintBody(
-        jsonOf(request, contract.mediaType('mintCredential')),
-      )
-      const issued = await issueToken(deps, asker, {
-        scopes: scopesOf(scope),
-        audiences: [...new Set([audience].flat())],
-        ttl: ttl ?? null,
+      const body = mintBody(jsonOf(request, contract.mediaType('mintCredential')))
+      const ask = {
+        scopes: scopesOf(body.scope),
+        audiences: [...new Set([body.audience].flat())],
+        ttl: body.ttl ?? null,
         taskId: taskId(request),
-        taskVer: task_ver ?? null,
-        certificate: null,
-      })
-      return { status: 201, body: tokenJson(issued, { exchanged: true }) }
+        taskVer: body.task_ver ?? null,
+      }
+      if (body.type === 'jwt') {
+        const issued = await issueToken(deps, asker, { ...ask, certificate: null })
+        return { status: 201, body: tokenJson(issued, { exchanged: true }) }
+      }
+      const certificate = { usages: body.usages ?? ['clientAuth' as const], dnsNames: body.dns_names ?? [] }
+      const issued = await issueCertificate(deps, asker, { ...ask, certificate }, keyOf(body))
+      return { status: 201, body: certificateJson(issued) }
     }),
   )
   router.get(
@@ -61,6 +67,10 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
     }),
   )
 }
+
+/** The contract has seen to it that one of the two is there. */
+const keyOf = ({ csr, password }: MintRequest): KeySource =>
+  password === undefined ? requestedKey(csr ?? '') : legacyKey(password)
 
 function jtiOf(request: Request): string {
   const { jti } = request.params

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Attestor } from '../attest/attestor.ts'
 import type { Config } from '../config.ts'
 import type { TokenDeps } from '../mint/issue-token.ts'
+import type { OrganisationDeps } from '../mint/x509/organisation.ts'
 import type { Asker } from '../observe/asker.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Unproven } from '../observe/unproven.ts'
@@ -9,16 +10,14 @@ import type { Feed } from '../revoke/feed/feed.ts'
 import type { IntrospectDeps } from '../revoke/introspect.ts'
 import type { RevokeDeps } from '../revoke/revoke.ts'
 import type { StatusListToken } from '../revoke/status-list/token.ts'
-import type { MasterKey } from '../secrets/master-key.ts'
 import type { Contract } from './contract.ts'
 import type { Limits } from './limits.ts'
 
 /** What the doors need: the stories' own needs, and who says who asks. */
-export interface HttpDeps extends TokenDeps, IntrospectDeps, RevokeDeps {
+export interface HttpDeps extends TokenDeps, OrganisationDeps, IntrospectDeps, RevokeDeps {
   listen: Pick<Config['listen'], 'trustedProxies'>
   hooks: Config['hooks']
   attestor: Attestor
-  masterKey: MasterKey
   contract: Contract
   limits: Limits
   feed: Feed

@@ -1,6 +1,8 @@
+import { writePem } from '../der/pem.ts'
 import type { Dated } from '../mint/custody.ts'
 import type { IssuedToken } from '../mint/issue-token.ts'
 import type { KeyState } from '../mint/key-schedule.ts'
+import type { IssuedCertificate } from '../mint/x509/issue-certificate.ts'
 import { isLive } from '../revoke/live.ts'
 import type { Block } from '../store/blocks.ts'
 import type { CredentialWithTask } from '../store/credentials.ts'
@@ -58,6 +60,16 @@ export const tokenJson = (
   token_type: 'Bearer',
   expires_in: issued.expiresIn,
   scope: issued.scope,
+  task_id: issued.taskId,
+})
+
+export const certificateJson = (issued: IssuedCertificate): wire.CertificateResponse => ({
+  jti: issued.jti,
+  serial: issued.serial,
+  ...(issued.certificate && { certificate: writePem('CERTIFICATE', issued.certificate) }),
+  ...(issued.pkcs12 && { pkcs12: issued.pkcs12.toString('base64') }),
+  chain: issued.chain.map(der => writePem('CERTIFICATE', der)) as [string, ...string[]],
+  expires_at: time(issued.expiresAt),
   task_id: issued.taskId,
 })
 

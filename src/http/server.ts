@@ -4,6 +4,7 @@ import { addressOf } from './address.ts'
 import { administrationRoutes } from './administration.ts'
 import { blockRoutes } from './blocks.ts'
 import { bodyMost, readBody } from './bodies.ts'
+import { certificateAuthorityRoutes } from './certificate-authority.ts'
 import { credentialRoutes } from './credentials.ts'
 import type { HttpDeps } from './deps.ts'
 import { type Caching, discoveryRoutes, literal } from './discovery.ts'
@@ -13,6 +14,7 @@ import { measure } from './measure.ts'
 import { tokenEndpoint } from './oauth/token.ts'
 import { introspectionEndpoint, revocationEndpoint } from './oauth/token-status.ts'
 import { open } from './operation.ts'
+import { pkiRoutes } from './pki.ts'
 import { errorHandler } from './problems.ts'
 import { nameRequest } from './request-id.ts'
 import { statusListRoutes } from './status-lists.ts'
@@ -64,6 +66,7 @@ function routes(deps: HttpDeps, caching: Caching): express.Router {
   })
   discoveryRoutes(deps, router, caching)
   statusListRoutes(deps, router)
+  pkiRoutes(deps, router)
 
   router.use('/oauth2', readBody(bodyMost.oauth))
   router.post('/oauth2/token', tokenEndpoint(deps))
@@ -76,6 +79,7 @@ function routes(deps: HttpDeps, caching: Caching): express.Router {
   blockRoutes(deps, router)
   feedRoutes(deps, router)
   administrationRoutes(deps, router)
+  certificateAuthorityRoutes(deps, router)
   hookRoutes(deps, router)
   return router
 }

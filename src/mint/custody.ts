@@ -41,6 +41,8 @@ export interface KeyKind<Key extends Dated> {
   make(alg: SigningAlg, dates: Pick<KeyRow, 'publishedAt' | 'activeAt' | 'ttlMax'>): Promise<KeyRow | null>
   /** Whether `make` makes any. */
   makes(): boolean
+  /** How long it must be known that a key was withdrawn, where that is longer than what it signed can live. */
+  rememberedUntil?(row: KeyRow): Date
 }
 
 /** For each algorithm one key that signs, one prepared and published, and retired ones until their last day. */
@@ -239,11 +241,13 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
     if (!key) throw new HallpassError('not_found', 'There is no such key.')
     if (key.withdrawnAt) return null
     const ended = withdrawn(key, clock(), times)
+    const until = ended.lastDay
+    ended.lastDay = kind.rememberedUntil?.(key) ?? until
     await writeWithdrawn(tx, ended)
     const rows = await usable(stored.map(row => (row === key ? ended : row)))
     const alg = algs.find(one => one === key.alg)
     if (alg) await prepare(tx, rows, alg, false)
-    return ended.lastDay
+    return until
   }
 
   return {

@@ -32,7 +32,10 @@ export function issueToken(deps: TokenDeps, asker: Asker, ask: Ask & Wanted): Pr
   return issue<SigningKey, IssuedToken>(deps, asker, ask, {
     type: 'jwt',
     asked: {},
-    check: () => void algFor(credentials, ask.audiences),
+    check() {
+      algFor(credentials, ask.audiences)
+      return {}
+    },
     signer: () => keyring.signer(algFor(credentials, ask.audiences)),
     place: ({ kid }, expiresAt) => statusIndexes.take(kid, expiresAt),
     reload: () => keyring.reload(),

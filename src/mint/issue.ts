@@ -34,8 +34,8 @@ export interface Form<Key extends Signer, Issued> {
   type: CredentialType
   /** What was asked beyond what every mint asks, for the log. */
   asked: Record<string, unknown>
-  /** Refuses what no task is needed to refuse: `malformed`, `invalid_target`. */
-  check(): void
+  /** Refuses what no task is needed to refuse: `malformed`, `invalid_target`. Answers what more was asked, for the log. */
+  check(): Record<string, unknown>
   /** What signs it now. Throws `unavailable` while there is nothing, `malformed` for a task whose credential cannot be written. */
   signer(task: Task): Key
   /** Its place in a status list; null where it has none. */
@@ -72,7 +72,7 @@ export async function issue<Key extends Signer, Issued>(
     if (asker.token || asker.principal.kind !== 'workload')
       throw new HallpassError('refused', 'Only a workload’s attestation mints.')
     checkAsk(ask, deps.issuer)
-    form.check()
+    Object.assign(event.asked, form.check())
     const who = { principal: asker.principal.id, trust: asker.principal.trust }
     await mustNotBeBlocked(deps.blocks, who)
 

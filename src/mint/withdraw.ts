@@ -4,6 +4,10 @@ import { allowed } from '../observe/record.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
 import type { TokenDeps } from './issue-token.ts'
+import type { CertificateDeps } from './x509/issue-certificate.ts'
+
+/** Every key that signs: those of tokens, and the authorities. */
+export type KeyDeps = TokenDeps & CertificateDeps
 
 /** Milliseconds to wait for what is signing with the key: a mint that waits for its task may be among it. */
 const patience = 15_000
@@ -13,7 +17,7 @@ const patience = 15_000
  * `refused`, or `not_found` for a `kid` that is not there.
  */
 export function withdrawKey(
-  deps: TokenDeps,
+  deps: KeyDeps,
   asker: Asker,
   kid: string,
   { reason }: { reason?: string | undefined },
@@ -21,12 +25,15 @@ export function withdrawKey(
   return administer(deps, asker, { keys: 'withdraw', kid, reason }, async event => {
     await deps.db.transaction(
       async tx => {
-        const until = await deps.keyring.withdraw(tx, kid)
+        const until = await custodyOf(deps, kid).withdraw(tx, kid)
         await writeDecisions(tx, [allowed(event)])
         if (until) await appendRevocations(tx, [{ at: event.at, kid, reason: 'revoked', until }])
       },
       { patience },
     )
-    await deps.keyring.reload()
+    await custodyOf(deps, kid).reload()
   })
 }
+
+const custodyOf = ({ keyring, x509 }: KeyDeps, kid: string) =>
+  x509?.authorities.list().some(authority => authority.kid === kid) ? x509.authorities : keyring

@@ -13,7 +13,8 @@ export interface SweeperDeps {
   db: Database
   clock: Clock
   log: Logger
-  keyring: Keyring
+  /** The keys that sign tokens, and the authorities that sign certificates. */
+  custodies: Pick<Keyring, 'reload' | 'maintain'>[]
   blocks: Pick<BlockList, 'reload'>
   clockWatch: ClockWatch
   /** Milliseconds; no less than `ttlMax` and a margin is heeded. */
@@ -38,7 +39,7 @@ const margin = 3_600_000
 
 /** Every replica runs it; a lock of the transaction's lets one close tasks at a time. Within 5 s of a deadline (contract §3). */
 export function createSweeper(deps: SweeperDeps): Sweeper {
-  const { db, clock, log, keyring, clockWatch, onSwept } = deps
+  const { db, clock, log, custodies, clockWatch, onSwept } = deps
   const retention = Math.max(deps.retention, deps.ttlMax + margin)
   const closer = dueCloser({ db, clock, log })
 
@@ -47,8 +48,10 @@ export function createSweeper(deps: SweeperDeps): Sweeper {
     clockWatch.mustBeRight()
     const closed = await closer.closeDue()
     await deps.blocks.reload()
-    await keyring.reload()
-    await keyring.maintain()
+    for (const custody of custodies) {
+      await custody.reload()
+      await custody.maintain()
+    }
     onSwept?.(closed)
   }
 

@@ -11,7 +11,7 @@ const maxFaults = 20
 const maxPath = 256
 
 /** These say only that something below them is wrong; what is wrong stands beside them. */
-const summaries = new Set(['anyOf', 'oneOf', 'propertyNames'])
+const summaries = new Set(['anyOf', 'oneOf', 'if', 'propertyNames'])
 
 /** What a schema found, told by place: each place once, 20 of them at most, none with a value of the body. */
 export const faults = (errors: ErrorObject[]): Fault[] => {
@@ -54,6 +54,8 @@ const sentence = ({ keyword, params, message }: ErrorObject): string => {
       return 'is required'
     case 'additionalProperties':
       return 'is not known'
+    case 'false schema':
+      return 'has no place here'
     case 'const':
       return `must be ${JSON.stringify(params.allowedValue)}`
     case 'enum':
