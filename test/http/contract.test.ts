@@ -83,7 +83,22 @@ describe('a body is refused, with the place of the fault, when it has', () => {
     ['no scope', 'mintCredential', { type: 'jwt', audience: 'a' }, '/scope'],
     ['no audience', 'mintCredential', { type: 'jwt', scope: 's' }, '/audience'],
     ['no type', 'mintCredential', { scope: 's', audience: 'a' }, '/type'],
-    ['a type that does not exist', 'mintCredential', { ...mint, type: 'x509' }, '/type'],
+    ['a type that does not exist', 'mintCredential', { ...mint, type: 'x508' }, '/type'],
+    ['a certificate for no key', 'mintCredential', { ...mint, type: 'x509' }, '/csr'],
+    ['a token with a CSR', 'mintCredential', { ...mint, csr: 'x' }, '/csr'],
+    [
+      'a password for nothing',
+      'mintCredential',
+      { ...mint, type: 'x509', csr: 'x', password: 'x' },
+      '/password',
+    ],
+    ['a file without a password', 'mintCredential', { ...mint, type: 'x509', format: 'pkcs12' }, '/password'],
+    [
+      'the same DNS name twice',
+      'mintCredential',
+      { ...mint, type: 'x509', csr: 'x', dns_names: ['a', 'a'] },
+      '/dns_names',
+    ],
     ['two spaces in a scope', 'mintCredential', { ...mint, scope: 'a  b' }, '/scope'],
     ['a quote in a scope', 'mintCredential', { ...mint, scope: 'a"b' }, '/scope'],
     ['33 scopes', 'mintCredential', { ...mint, scope: Array(33).fill('s').join(' ') }, '/scope'],
@@ -133,8 +148,11 @@ describe('the faults of a body', () => {
     expect(faultsOf('mintCredential', { ...mint, audience: 1 })).toEqual([
       { path: '/audience', message: 'must be string or array' },
     ])
-    expect(faultsOf('mintCredential', { ...mint, type: 'x509' })).toEqual([
-      { path: '/type', message: 'must be "jwt"' },
+    expect(faultsOf('mintCredential', { ...mint, type: 'x508' })).toEqual([
+      { path: '/type', message: 'must be one of "jwt", "x509"' },
+    ])
+    expect(faultsOf('mintCredential', { ...mint, csr: 'x' })).toEqual([
+      { path: '/csr', message: 'has no place here' },
     ])
   })
 

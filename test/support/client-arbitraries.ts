@@ -1,5 +1,6 @@
 import fc, { type Arbitrary } from 'fast-check'
 import type { ContractDocument, Schema } from '../../src/http/contract/document.ts'
+import { schemaCompiler } from '../../src/http/contract/schemas.ts'
 
 /** Values that have what a schema of openapi.yaml asks for. For the keywords that openapi.yaml uses in requests. */
 export const valuesOf = (schema: Schema, document: ContractDocument): Arbitrary<unknown> => {
@@ -97,8 +98,10 @@ const objects = (schema: Schema, document: ContractDocument): Arbitrary<unknown>
     })
   }
   const members = Object.entries(properties ?? {}).map(([name, member]) => [name, valuesOf(member, document)])
-  return fc.record(Object.fromEntries(members) as Record<string, Arbitrary<unknown>>, {
+  const records = fc.record(Object.fromEntries(members) as Record<string, Arbitrary<unknown>>, {
     requiredKeys: required,
     noNullPrototype: true,
   })
+  // Which members go together is for the schema itself to say.
+  return 'allOf' in schema ? records.filter(schemaCompiler(document)(schema)) : records
 }
