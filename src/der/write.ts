@@ -4,10 +4,15 @@ import { tags } from './tags.ts'
 export function element(tag: number, ...parts: Uint8Array[]): Buffer {
   let length = 0
   for (const part of parts) length += part.length
-  const head = headOf(tag, length)
-  const out = Buffer.allocUnsafe(head.length + length)
-  out.set(head, 0)
-  let at = head.length
+  // Most are short: their heads are written in place.
+  const head = length < 0x80 ? null : headOf(tag, length)
+  let at = head ? head.length : 2
+  const out = Buffer.allocUnsafe(at + length)
+  if (head) out.set(head, 0)
+  else {
+    out[0] = tag
+    out[1] = length
+  }
   for (const part of parts) {
     out.set(part, at)
     at += part.length
@@ -91,4 +96,8 @@ export function time(moment: number): Buffer {
 export const generalizedTime = (moment: number): Buffer =>
   element(tags.generalizedTime, Buffer.from(`${plainTime(moment)}Z`, 'latin1'))
 
-const plainTime = (moment: number): string => new Date(moment).toISOString().replace(/\.\d+Z$|[-:T]/g, '')
+function plainTime(moment: number): string {
+  const iso = new Date(moment).toISOString()
+  const [year, month, day] = [iso.slice(0, 4), iso.slice(5, 7), iso.slice(8, 10)]
+  return `${year}${month}${day}${iso.slice(11, 13)}${iso.slice(14, 16)}${iso.slice(17, 19)}`
+}
