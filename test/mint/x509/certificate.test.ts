@@ -7,7 +7,8 @@ import { constructed, tags } from '../../../src/der/tags.ts'
 import { type CertificateMaker, certificateMaker } from '../../../src/mint/x509/certificate.ts'
 import { spkiOf } from '../../../src/mint/x509/key-id.ts'
 import type { CertificateSigner } from '../../../src/mint/x509/signer.ts'
-import { fieldsFor, newAuthority, newKeyPair, someFields, urls } from '../../support/certificates.ts'
+import { fieldsFor } from '../../support/certificate-arbitraries.ts'
+import { newAuthority, newKeyPair, someFields, urls } from '../../support/certificates.ts'
 import { libraryKey, taskCertificateByLibrary } from '../../support/x509-library.ts'
 
 let authority: CertificateSigner

@@ -4,7 +4,7 @@ import { DerError, inside, readOne } from '../../../src/der/read.ts'
 import { constructed, tags } from '../../../src/der/tags.ts'
 import { element, integer, octetString, sequence, utf8String } from '../../../src/der/write.ts'
 import { readTaskExtension, taskExtension } from '../../../src/mint/x509/task-extension.ts'
-import { someTasks } from '../../support/certificates.ts'
+import { someTasks } from '../../support/certificate-arbitraries.ts'
 import { taskValueByLibrary } from '../../support/x509-library.ts'
 
 function extensionValue(extension: Buffer): Buffer {
