@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import type { TrustSource } from '../config.ts'
 import { verifySignature } from './algorithms.ts'
+import { type AttestCertificate, certificateAttestor } from './certificate-attestor.ts'
 import { type CheckedClaims, checkClaims, maxTime } from './claims.ts'
 import type { Fetch } from './fetch-document.ts'
 import { flattenClaims } from './flatten.ts'
@@ -27,6 +28,7 @@ export interface Attestor {
    *   seconds, when the keys of the issuer are needed and away.
    */
   attest(token: string, options?: { expect?: 'jwt-svid' | undefined }): Promise<Principal>
+  attestCertificate: AttestCertificate
   /** Keeps SPIFFE bundles fresh in the background. Attesting works without it. */
   start(): void
   stop(): void
@@ -36,6 +38,8 @@ export interface AttestorDependencies {
   trust: readonly TrustSource[]
   /** The broker's own issuer. */
   issuer: string
+  /** The broker's own trust domain, if it has one: what it certified is never an attestation. */
+  ownTrustDomain?: string | null | undefined
   /** Milliseconds. */
   clockSkew: number
   clock: Clock
@@ -57,7 +61,7 @@ interface Remembered {
 const tick = 1_000
 
 export function createAttestor(deps: AttestorDependencies): Attestor {
-  const { trust, issuer, clockSkew, clock } = deps
+  const { trust, issuer, clockSkew, clock, ownTrustDomain = null } = deps
   const lookup = createTrustLookup(trust, issuer)
   const caches = new Map(trust.map(source => [source.name, cacheFor(source, deps)]))
   const bundles = trust
@@ -96,6 +100,7 @@ export function createAttestor(deps: AttestorDependencies): Attestor {
 
   return {
     attest,
+    attestCertificate: certificateAttestor({ lookup, caches, clock, clockSkew, ownTrustDomain }),
     start() {
       refreshBundles()
       timer ??= setInterval(refreshBundles, tick).unref()
@@ -117,9 +122,9 @@ function cacheFor(
 
 async function findKey(cache: KeyCache | undefined, { alg, kid }: AttestationHeader): Promise<KeyObject> {
   if (!cache) throw refuse('issuer_unknown')
-  const held = selectKey(await cache.current(), alg, kid)
+  const held = selectKey((await cache.current()).keys, alg, kid)
   if (typeof held !== 'string') return held
-  const fresh = selectKey(await cache.afterMiss(), alg, kid)
+  const fresh = selectKey((await cache.afterMiss()).keys, alg, kid)
   if (typeof fresh === 'string') throw refuse(fresh)
   return fresh
 }

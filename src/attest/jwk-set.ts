@@ -23,14 +23,14 @@ const publicMembers = { RSA: ['n', 'e'], EC: ['crv', 'x', 'y'], OKP: ['crv', 'x'
  * @throws HallpassError `attestation_invalid`: keys_malformed when it is no JWK Set, keys_too_large.
  */
 export function readJwkSet(document: JsonValue | undefined, use: KeyUse): VerificationKey[] {
+  return jwksIn(document).flatMap(jwk => (isForVerifying(jwk, use) ? (readJwk(jwk) ?? []) : []))
+}
+
+/** What of a JWK Set are JWKs, whatever they are for. Throws as `readJwkSet` does. */
+export function jwksIn(document: JsonValue | undefined): JsonObject[] {
   if (!isJsonObject(document) || !Array.isArray(document.keys)) throw refuse('keys_malformed')
   if (document.keys.length > maxKeys) throw refuse('keys_too_large')
-  const keys: VerificationKey[] = []
-  for (const jwk of document.keys) {
-    const read = isJsonObject(jwk) && isForVerifying(jwk, use) ? readJwk(jwk) : null
-    if (read) keys.push(read)
-  }
-  return keys
+  return document.keys.filter(isJsonObject)
 }
 
 /** The one key that fits the token's `alg` and `kid`, or why there is none. Without a `kid`, it must be the only one. */
@@ -59,15 +59,21 @@ function isForVerifying(jwk: JsonObject, use: KeyUse): boolean {
 }
 
 function readJwk(jwk: JsonObject): VerificationKey | null {
-  const { kty, kid, alg } = jwk
-  if (kty !== 'RSA' && kty !== 'EC' && kty !== 'OKP') return null
+  const { kid, alg } = jwk
   if ((kid !== undefined && typeof kid !== 'string') || (alg !== undefined && typeof alg !== 'string'))
     return null
+  const key = publicKeyOf(jwk)
+  return key && { kid: kid ?? null, alg: alg ?? null, key }
+}
+
+/** The public key of a JWK; null where it is not whole. */
+export function publicKeyOf(jwk: JsonObject): KeyObject | null {
+  const { kty } = jwk
+  if (kty !== 'RSA' && kty !== 'EC' && kty !== 'OKP') return null
   const members = publicMembers[kty].map(name => [name, jwk[name]] as const)
   if (!members.every(([, value]) => typeof value === 'string')) return null
   try {
-    const key = createPublicKey({ key: { kty, ...Object.fromEntries(members) }, format: 'jwk' })
-    return { kid: kid ?? null, alg: alg ?? null, key }
+    return createPublicKey({ key: { kty, ...Object.fromEntries(members) }, format: 'jwk' })
   } catch {
     return null
   }

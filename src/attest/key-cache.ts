@@ -2,9 +2,12 @@ import type { Clock } from '../clock.ts'
 import { HallpassError } from '../errors.ts'
 import type { VerificationKey } from './jwk-set.ts'
 import { absent, refuse } from './refusal.ts'
+import type { Certificate } from './x509/certificate.ts'
 
 export interface LoadedKeys {
   keys: VerificationKey[]
+  /** A SPIFFE bundle's X.509 authorities; of an OIDC issuer, none. */
+  authorities: readonly Certificate[]
   /** Milliseconds after which to load them again. */
   refreshAfter: number
   /** `spiffe_sequence` of the bundle that they came from. */
@@ -16,13 +19,13 @@ export type LoadKeys = (held: LoadedKeys | null) => Promise<LoadedKeys>
 
 export interface KeyCache {
   /**
-   * The keys to verify with, loaded first when there are none or they are due.
+   * The keys to verify with, loaded first when there are none or they are due: the same object until they are loaded again.
    *
    * @throws what the last load threw, with `retryAfter`, when no good keys are held.
    */
-  current(): Promise<VerificationKey[]>
-  /** The keys after a token named one that is not among them: loaded again, but at most once in the cooldown. */
-  afterMiss(): Promise<VerificationKey[]>
+  current(): Promise<LoadedKeys>
+  /** The keys after an attestation needed one that is not among them: loaded again, but at most once in the cooldown. */
+  afterMiss(): Promise<LoadedKeys>
 }
 
 export interface Log {
@@ -90,7 +93,7 @@ export function createKeyCache({ trust, load, clock, log }: Dependencies): KeyCa
   const current = async () => {
     dropWhatIsTooOld()
     if (isDue() && mayRetry()) await refresh()
-    if (held) return held.loaded.keys
+    if (held) return held.loaded
     throw withRetryAfter(
       failure?.error ?? absent('keys_unreachable'),
       (failure?.at ?? 0) + retryWithout - clock(),

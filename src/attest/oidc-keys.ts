@@ -19,7 +19,8 @@ export function oidcKeyLoader(source: OidcSource, fetch: Fetch): LoadKeys {
     const uri = source.jwksUri ?? (await discover(source.issuer, fetch, signal))
     const { bytes, maxAge } = await fetchDocument(uri, fetch, signal)
     const keys = readJwkSet(readStrictJson(bytes), 'sig')
-    return { keys, refreshAfter: Math.min(Math.max(maxAge ?? refreshDefault, refreshMin), refreshMax) }
+    const refreshAfter = Math.min(Math.max(maxAge ?? refreshDefault, refreshMin), refreshMax)
+    return { keys, authorities: [], refreshAfter }
   }
 }
 

@@ -5,6 +5,7 @@ import { readJwkSet } from './jwk-set.ts'
 import type { LoadedKeys, LoadKeys } from './key-cache.ts'
 import { absent, refuse } from './refusal.ts'
 import { isJsonObject, type JsonValue, numberText, readStrictJson } from './strict-json.ts'
+import { readAuthorities } from './x509/authorities.ts'
 
 const timeout = 5_000
 /** What the standard recommends where no hint is given (SPIFFE Federation §4.1). */
@@ -16,7 +17,7 @@ const fileRefresh = 5_000
 const maxFileBytes = 512 * 1024
 
 /**
- * Loads one trust domain's bundle. Which domain that is, the configuration says, never the bundle (SPIFFE Federation §5.1).
+ * Loads one trust domain's bundle: its JWT-SVID keys and its X.509 authorities. Which domain that is, the configuration says, never the bundle (SPIFFE Federation §5.1).
  * An empty `keys` is a good bundle: it revokes everything.
  */
 export function bundleLoader(source: SpiffeSource, fetch: Fetch): LoadKeys {
@@ -51,6 +52,7 @@ function readBundle(document: JsonValue | undefined): LoadedKeys {
   const refreshAfter = hint === undefined ? refreshDefault : Number(hint) * 1000
   return {
     keys,
+    authorities: readAuthorities(document),
     refreshAfter: Math.min(Math.max(refreshAfter, refreshMin), refreshMax),
     sequence: readInteger(document.spiffe_sequence),
   }

@@ -10,11 +10,14 @@ import {
   type TestAlg,
   type TestKey,
 } from './issuer.ts'
+import { createX509TrustDomain, type X509TrustDomain } from './x509.ts'
 
 export interface TestTrustDomain {
   name: string
   /** The published JWT-SVID keys; change it freely. The first one signs by default. */
   keys: TestKey[]
+  /** Its X.509 authorities, which the bundle has too. */
+  x509: X509TrustDomain
   sequence: number
   /** Seconds; null leaves the hint out. */
   refreshHint: number | null
@@ -53,16 +56,17 @@ export interface BundleEndpoint {
   close(): Promise<void>
 }
 
-/** A SPIFFE trust domain: the authority that signs JWT-SVIDs and publishes the bundle to check them with. */
+/** A SPIFFE trust domain: the authorities that sign SVIDs, and the bundle to check them with. */
 export function createTrustDomain(name: string, { alg = 'ES256' }: { alg?: TestAlg } = {}): TestTrustDomain {
   const self: TestTrustDomain = {
     name,
     keys: [generateKey(alg, { use: 'jwt-svid' })],
+    x509: createX509TrustDomain(name),
     sequence: 1,
     refreshHint: 60,
     extraJwks: [],
     bundle: () => ({
-      keys: [...self.keys.map(key => key.jwk), ...self.extraJwks],
+      keys: [...self.keys.map(key => key.jwk), ...self.x509.jwks(), ...self.extraJwks],
       spiffe_sequence: self.sequence,
       ...(self.refreshHint === null ? {} : { spiffe_refresh_hint: self.refreshHint }),
     }),

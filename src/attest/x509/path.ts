@@ -101,7 +101,7 @@ export function timeFault(
 }
 
 /** §6.1.4 (k), (n). */
-function signerFault({ extensions: { basicConstraints, keyUsage } }: Certificate): 'signer' | null {
+export function signerFault({ extensions: { basicConstraints, keyUsage } }: Certificate): 'signer' | null {
   return basicConstraints?.ca && (keyUsage?.has(usages.keyCertSign) ?? true) ? null : 'signer'
 }
 
