@@ -27,12 +27,16 @@ export function spiffeSource(
 }
 
 /** An attestor with a clock that a test can move, and a log that it can read. */
-export function attestorFor(trust: TrustSource[], { fetch }: { fetch?: Fetch } = {}) {
+export function attestorFor(
+  trust: TrustSource[],
+  { fetch, ownTrustDomain }: { fetch?: Fetch; ownTrustDomain?: string } = {},
+) {
   const time = { now: Date.now() }
   const logged: object[] = []
   const attestor = createAttestor({
     trust,
     issuer: broker,
+    ownTrustDomain,
     clockSkew,
     clock: () => time.now,
     log: { warn: (fields, message) => void logged.push({ ...fields, message }) },
