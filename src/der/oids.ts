@@ -58,6 +58,18 @@ export const oids = {
   organizationName: '2.5.4.10',
   emailAddress: '1.2.840.113549.1.9.1',
   extensionRequest: '1.2.840.113549.1.9.14',
+  // PKCS #12 (RFC 7292), its attributes (RFC 2985 §5.5) and how it is encrypted (RFC 8018 §A, §B).
+  data: '1.2.840.113549.1.7.1',
+  encryptedData: '1.2.840.113549.1.7.6',
+  friendlyName: '1.2.840.113549.1.9.20',
+  localKeyId: '1.2.840.113549.1.9.21',
+  x509Certificate: '1.2.840.113549.1.9.22.1',
+  pkcs8ShroudedKeyBag: '1.2.840.113549.1.12.10.1.2',
+  certBag: '1.2.840.113549.1.12.10.1.3',
+  pbes2: '1.2.840.113549.1.5.13',
+  pbkdf2: '1.2.840.113549.1.5.12',
+  hmacWithSha256: '1.2.840.113549.2.9',
+  aes256Cbc: '2.16.840.1.101.3.4.1.42',
   /**
    * Hallpass's own: what task a certificate is of (docs/x509.md). Under the enterprise number that RFC 5612 keeps for documentation: the
    * project has none of its own yet.
