@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import forge from 'node-forge'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { CertificateResponse } from '../../src/http/openapi.generated.d.ts'
 import type { Reply } from '../support/client.ts'
@@ -39,6 +40,22 @@ describe('a certificate', () => {
       '/v1/keys',
     )
     expect(keys.body.items.find(({ kid }) => kid === credentials[0]?.kid)?.use).toBe('x509')
+  })
+
+  it('comes with its key in a PKCS#12 file, where that is asked', async () => {
+    const task = await world.open('/agent/legacy')
+    const { status, body, text } = await ask('/agent/legacy', task.id, {
+      ...plain,
+      format: 'pkcs12',
+      password: 'changeit',
+    })
+    expect(status, text).toBe(201)
+    expect(body.certificate).toBeUndefined()
+    const { safeContents } = forge.pkcs12.pkcs12FromAsn1(
+      forge.asn1.fromDer(Buffer.from(body.pkcs12 ?? '', 'base64').toString('binary')),
+      'changeit',
+    )
+    expect(safeContents.length).toBeGreaterThan(0)
   })
 
   it.each([
