@@ -3,7 +3,7 @@ import { connect, globalOptions } from './connect.ts'
 import type { Io } from './io.ts'
 import { printPage } from './output.ts'
 
-const columns = ['kid', 'alg', 'state', 'published_at', 'active_at', 'retired_at', 'last_day']
+const columns = ['kid', 'use', 'alg', 'state', 'published_at', 'active_at', 'retired_at', 'last_day']
 
 export const addKeys = (program: Command, io: Io): void => {
   const keys = program.command('keys').description('the keys that sign')

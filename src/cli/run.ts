@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config.ts'
 import { HallpassError } from '../errors.ts'
 import { addBlocks } from './blocks.ts'
+import { addCa } from './ca.ts'
 import { configOf, globalOptions, operatorToken } from './connect.ts'
 import { addCredentials } from './credentials.ts'
 import { addDecisions } from './decisions.ts'
@@ -54,6 +55,7 @@ const program = (io: Io): Command => {
   addBlocks(hallpass, io)
   addDecisions(hallpass, io)
   addKeys(hallpass, io)
+  addCa(hallpass, io)
   addPolicy(hallpass, io)
   addWatchJobs(hallpass, io)
   return hallpass
