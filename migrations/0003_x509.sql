@@ -5,7 +5,9 @@ ALTER TABLE credentials
   DROP CONSTRAINT credentials_type_check,
   ADD CONSTRAINT credentials_type_check CHECK (type IN ('jwt', 'x509')) NOT VALID;
 -- What an authority signed and has not expired, for its CRL.
-CREATE INDEX credentials_x509 ON credentials (kid, expires_at) WHERE type = 'x509';
+CREATE INDEX credentials_x509 ON credentials (kid, expires_at, jti) WHERE type = 'x509';
+-- And what of a task's is among it, of which there can be little among very many tokens.
+CREATE INDEX credentials_x509_task ON credentials (task_id, expires_at) WHERE type = 'x509';
 
 ALTER TABLE signing_keys
   -- Keys of one use are never published or taken for the other.

@@ -18,6 +18,8 @@ export interface RecordPage {
   epoch: string
   /** The last number in the record. */
   head: number
+  /** By the database's clock, in microseconds since the epoch: whatever was committed before is in this reading. */
+  readAt: bigint
   /** The number to go on from. */
   next: number
   more: boolean
@@ -46,7 +48,8 @@ const byIds = {
 }
 const page = {
   name: 'status_record_page',
-  text: `SELECT c.epoch, c.seq AS head, pg_is_in_recovery() AS standby, p.count, p.last, p.tasks, p.jtis, p.kids
+  // now() is sure to be from before the statement's snapshot was taken.
+  text: `SELECT c.epoch, c.seq AS head, (extract(epoch FROM now()) * 1000000)::bigint AS read_at, pg_is_in_recovery() AS standby, p.count, p.last, p.tasks, p.jtis, p.kids
     FROM revocation_counter c CROSS JOIN (
       SELECT count(*)::int AS count, max(seq) AS last,
         array_agg(DISTINCT task_id) FILTER (WHERE task_id IS NOT NULL) AS tasks,
@@ -117,6 +120,7 @@ export async function readRecordPage(
   interface Row {
     epoch: string
     head: string
+    read_at: string
     standby: boolean
     count: number
     last: string | null
@@ -125,7 +129,7 @@ export async function readRecordPage(
     kids: string[] | null
   }
   const [row] = await db.query<Row>(page, [after, until, most])
-  const { epoch, head, standby, count, last, tasks, jtis, kids } = row as Row
+  const { epoch, head, read_at, standby, count, last, tasks, jtis, kids } = row as Row
   if (standby)
     throw new HallpassError('unavailable', 'Storage is not available.', {
       cause: new Error('the database is a standby'),
@@ -135,6 +139,7 @@ export async function readRecordPage(
   return {
     epoch,
     head: Number(head),
+    readAt: BigInt(read_at),
     next: Number(more ? last : head),
     more,
     tasks: tasks ?? [],

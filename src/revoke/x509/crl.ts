@@ -1,0 +1,163 @@
+import type { CertificateSigner } from '../../mint/x509/signer.ts'
+import { batched } from '../../store/batch.ts'
+import { isUnavailable } from '../../store/failure.ts'
+import type { Authorities, Root, WithdrawnAuthority } from './authorities.ts'
+import { encodeCrl } from './crl-der.ts'
+import { crlNumbers, firstNumberAt } from './crl-number.ts'
+import { entryWriter } from './entry.ts'
+import type { CertificateReading, CertificateRecord, Entry } from './follow.ts'
+import { crlReasons } from './reasons.ts'
+import { skewMost } from './status.ts'
+
+/** A CRL, ready to be sent. */
+export interface Crl {
+  der: Buffer
+  /** Strong (RFC 9110 §8.8.3): of these very bytes. */
+  entityTag: string
+  /** Seconds since the epoch. */
+  thisUpdate: number
+  nextUpdate: number
+}
+
+/** Of an authority or a root: all that it signed and is not good, or what of that changed lately. */
+export interface CrlAsked {
+  /** null: of the authority that signs now. */
+  kid: string | null
+  kind: 'complete' | 'delta'
+}
+
+export interface CrlDeps {
+  record: CertificateRecord
+  authorities: Authorities
+  /** Roots that the broker has the private keys of, as they are now. */
+  roots: () => Root[]
+  issuer: string
+}
+
+/** Seconds that a client may keep a CRL for: what `Cache-Control` says. */
+export const crlMaxAge = 5
+/** How long a CRL may be relied upon at all, and no complete one that may still be is older than what deltas begin with. Milliseconds. */
+const life = 5 * 60_000
+/** How long a CRL is served again where nothing in it has changed. Microseconds. */
+const reuse = 1_000_000n
+/**
+ * What is said to have changed so long before a delta begins is in it all the same: replicas' clocks differ, and a change is there only
+ * once it was committed. Milliseconds.
+ */
+const slack = skewMost + 60_000
+
+interface Made {
+  version: number | string
+  at: bigint
+  crl: Crl
+}
+
+/**
+ * CRLs as the record is now; null where nobody has that `kid`, and for the delta of a root: there is none. Throws `unavailable`: a CRL that
+ * may be old is none. However many ask at once, each is made once, and one at a time.
+ */
+export function crls({
+  record,
+  authorities,
+  roots,
+  issuer,
+}: CrlDeps): (asked: CrlAsked) => Promise<Crl | null> {
+  const numberOf = crlNumbers()
+  const made = new Map<string, Made>()
+
+  async function answerAll(asked: CrlAsked[]): Promise<(Crl | null)[]> {
+    const reading = await record.read()
+    const answers: (Crl | null)[] = []
+    for (const one of asked) answers.push(await answer(one, reading))
+    return answers
+  }
+
+  async function answer(asked: CrlAsked, reading: CertificateReading): Promise<Crl | null> {
+    const { kind } = asked
+    const kid = asked.kid ?? authorities.active().kid
+    const name = `${kind}:${kid}`
+    const signer = authorities.list().find(authority => authority.kid === kid)
+    if (signer) {
+      const { version, entries } = reading.of(kid)
+      return again(name, version, reading.at, () =>
+        kind === 'complete'
+          ? complete(signer, entries.values(), reading.at)
+          : delta(signer, entries.values(), reading.at),
+      )
+    }
+    const root = roots().find(one => one.signer.kid === kid)
+    if (root && kind === 'complete') {
+      const version = root.withdrawn.map(({ serial }) => serial.toString('hex')).join()
+      return again(name, version, reading.at, () => ofRoot(root, reading.at))
+    }
+    made.delete(name)
+    return null
+  }
+
+  async function again(
+    name: string,
+    version: Made['version'],
+    at: bigint,
+    make: () => Promise<Crl>,
+  ): Promise<Crl> {
+    const last = made.get(name)
+    const age = last ? at - last.at : reuse
+    if (last?.version === version && -reuse < age && age < reuse) return last.crl
+    const crl = await make()
+    made.set(name, { version, at, crl })
+    return crl
+  }
+
+  const complete = (signer: CertificateSigner, entries: Iterable<Entry>, at: bigint): Promise<Crl> =>
+    make(signer, at, {
+      entries: dersOf(entries, ({ reason }) => reason !== crlReasons.removeFromCrl),
+      freshest: `${issuer.replace(/\/$/, '')}/pki/crl/${signer.kid}/delta`,
+    })
+
+  /** RFC 5280 §5.2.4: to be read with any complete CRL that has not run out, however long ago the client got it. */
+  function delta(signer: CertificateSigner, entries: Iterable<Entry>, at: bigint): Promise<Crl> {
+    const now = Number(at / 1000n)
+    const from = Math.floor(now / life) * life - life
+    return make(signer, at, {
+      entries: dersOf(entries, ({ changedAt }) => changedAt >= from - slack),
+      base: firstNumberAt(BigInt(from) * 1000n),
+    })
+  }
+
+  const ofRoot = ({ signer, withdrawn }: Root, at: bigint): Promise<Crl> =>
+    make(signer, at, { entries: authorityEntries(withdrawn) })
+
+  async function make(
+    signer: CertificateSigner,
+    at: bigint,
+    {
+      entries,
+      base = null,
+      freshest = null,
+    }: { entries: Iterable<Buffer>; base?: bigint | null; freshest?: string | null },
+  ): Promise<Crl> {
+    const thisUpdate = Number(at / 1000n)
+    const number = numberOf(at)
+    const nextUpdate = thisUpdate + life
+    const der = await encodeCrl({ signer, thisUpdate, nextUpdate, number, entries, base, freshest })
+    return {
+      der,
+      entityTag: number.toString(36),
+      thisUpdate: Math.floor(thisUpdate / 1000),
+      nextUpdate: Math.floor(nextUpdate / 1000),
+    }
+  }
+
+  // Whoever asks shares a reading that began after it asked.
+  return batched(answerAll, { most: 1_000, isShared: isUnavailable })
+}
+
+function* dersOf(entries: Iterable<Entry>, isIn: (entry: Entry) => boolean): Iterable<Buffer> {
+  for (const entry of entries) if (isIn(entry)) yield entry.der
+}
+
+/** An authority is withdrawn because its key may be somebody else's. */
+function authorityEntries(withdrawn: WithdrawnAuthority[]): Buffer[] {
+  const write = entryWriter()
+  return withdrawn.map(({ serial, at }) => write(serial, at.getTime(), crlReasons.caCompromise))
+}

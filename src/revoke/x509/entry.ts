@@ -1,0 +1,34 @@
+import { oids } from '../../der/oids.ts'
+import { enumerated, integer, sequence, time } from '../../der/write.ts'
+import { extension } from './extension.ts'
+import { type CrlReason, crlReasons } from './reasons.ts'
+
+/** The serial number of a credential that is a certificate: the 16 bytes of its UUID. */
+export const serialOf = (jti: string): Buffer => Buffer.from(jti.replaceAll('-', ''), 'hex')
+
+/** The credential of a serial number, as the content of its INTEGER; null for what the broker gives no certificate. */
+export function jtiOf(serial: Buffer): string | null {
+  if (serial.length !== 16) return null
+  return serial.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}
+
+/**
+ * Writes entries of CRLs (RFC 5280 §5.1.2.6, §5.3.1); `at` is in milliseconds since the epoch. Whole trees end at one moment: what the
+ * last entry said of it is kept.
+ */
+export function entryWriter(): (serial: Buffer, at: number, reason: CrlReason) => Buffer {
+  let [lastAt, lastReason, rest] = [Number.NaN, -1, Buffer.alloc(0)]
+  return (serial, at, reason) => {
+    const second = Math.floor(at / 1000)
+    if (second !== lastAt || reason !== lastReason) {
+      rest = Buffer.concat([time(at), ...extensionsOf(reason)])
+      lastAt = second
+      lastReason = reason
+    }
+    return sequence(integer(serial), rest)
+  }
+}
+
+/** `unspecified` is said by saying nothing. */
+const extensionsOf = (reason: CrlReason): Buffer[] =>
+  reason === crlReasons.unspecified ? [] : [sequence(extension(oids.reasonCode, enumerated(reason)))]
