@@ -3,6 +3,7 @@ import { HallpassError } from '../errors.ts'
 import { isId } from '../ids.ts'
 import { type StatusListToken, statusListTtl } from '../revoke/status-list/token.ts'
 import type { HttpDeps } from './deps.ts'
+import { isListed } from './entity-tag.ts'
 import { queryOf } from './operation.ts'
 
 /** Token Status Lists, for anybody (contract §3; Token Status List, Verification and Processing). */
@@ -44,11 +45,4 @@ function send(request: Request, response: Response, token: StatusListToken, now:
   response.setHeader('Content-Type', 'application/statuslist+jwt')
   response.setHeader('Content-Length', body.length)
   response.end(body)
-}
-
-/** Weak comparison, and `*` for any (RFC 9110 §13.1.2). What cannot be read matches nothing: the answer is whole then. */
-function isListed(entityTag: string, header: string | undefined): boolean {
-  if (header === undefined) return false
-  const listed = header.split(',').map(tag => tag.trim().replace(/^W\//, ''))
-  return listed.includes('*') || listed.includes(entityTag)
 }

@@ -80,14 +80,14 @@ const facts = {
       FROM revocations WHERE task_id = t.id
     ) r`,
 }
-const withdrawnBy = {
-  name: 'certificates_of_withdrawn',
-  text: `SELECT c.jti, c.expires_at, c.expires_at::text AS place, c.revoked_at, k.withdrawn_at
-    FROM (
-      SELECT jti, expires_at, revoked_at, kid FROM credentials
-      WHERE type = 'x509' AND kid = $1 AND (expires_at, jti) > ($2::timestamptz, $3::uuid) ORDER BY expires_at, jti LIMIT $4
-    ) c JOIN signing_keys k ON k.kid = c.kid AND k.withdrawn_at IS NOT NULL
-    ORDER BY c.expires_at, c.jti`,
+const withdrawn = {
+  name: 'certificates_authority_withdrawn',
+  text: `SELECT withdrawn_at FROM signing_keys WHERE kid = $1 AND use = 'x509'`,
+}
+const signedBy = {
+  name: 'certificates_signed_by',
+  text: `SELECT jti, expires_at, expires_at::text AS place, revoked_at FROM credentials
+    WHERE type = 'x509' AND kid = $1 AND (expires_at, jti) > ($2::timestamptz, $3::uuid) ORDER BY expires_at, jti LIMIT $4`,
 }
 
 /** The certificates of these tasks and all below them, and these ones, that expire after `expired`. Throws `unavailable`. */
@@ -131,45 +131,45 @@ export async function readTaskFacts(db: Reads, tasks: string[]): Promise<Map<str
   )
 }
 
-/** A certificate that a withdrawn authority signed. */
-export interface OfWithdrawn {
-  jti: string
-  expiresAt: number
-  revokedAt: number | null
-  withdrawnAt: number
+/** When an authority was withdrawn; null where it was not, or is none. Throws `unavailable`. */
+export async function readWithdrawn(db: Reads, kid: string): Promise<number | null> {
+  const [row] = await db.query<{ withdrawn_at: Date | null }>(withdrawn, [kid])
+  return row?.withdrawn_at?.getTime() ?? null
 }
 
 /** Where a page begins: after this certificate. */
-export interface WithdrawnPlace {
+export interface SignedPlace {
   expiresAt: string
   jti: string
 }
 
-/**
- * A page of what a withdrawn authority signed, by when it expires, after that place; nothing where it was not withdrawn. `next` is null
- * after the last. Throws `unavailable`.
- */
-export async function readOfWithdrawn(
+export interface SignedPage {
+  certificates: Pick<StoredCertificate, 'jti' | 'expiresAt' | 'revokedAt'>[]
+  /** null after the last. */
+  next: SignedPlace | null
+}
+
+/** A page of what an authority signed, by when it expires, after that place. Throws `unavailable`. */
+export async function readSignedBy(
   db: Reads,
   kid: string,
-  after: WithdrawnPlace,
+  after: SignedPlace,
   most: number,
-): Promise<{ certificates: OfWithdrawn[]; next: WithdrawnPlace | null }> {
+): Promise<SignedPage> {
   interface Row {
     jti: string
     expires_at: Date
+    /** To the microsecond. */
     place: string
     revoked_at: Date | null
-    withdrawn_at: Date
   }
-  const rows = await db.query<Row>(withdrawnBy, [kid, after.expiresAt, after.jti, most])
+  const rows = await db.query<Row>(signedBy, [kid, after.expiresAt, after.jti, most])
   const last = rows.at(-1)
   return {
-    certificates: rows.map(row => ({
-      jti: row.jti,
-      expiresAt: row.expires_at.getTime(),
-      revokedAt: row.revoked_at?.getTime() ?? null,
-      withdrawnAt: row.withdrawn_at.getTime(),
+    certificates: rows.map(({ jti, expires_at, revoked_at }) => ({
+      jti,
+      expiresAt: expires_at.getTime(),
+      revokedAt: revoked_at?.getTime() ?? null,
     })),
     next: last && rows.length === most ? { expiresAt: last.place, jti: last.jti } : null,
   }

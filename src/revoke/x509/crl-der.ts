@@ -2,10 +2,11 @@ import { type KeyObject, sign } from 'node:crypto'
 import { setImmediate as afterOthers } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { oids } from '../../der/oids.ts'
-import { constructed, primitive, tags } from '../../der/tags.ts'
+import { constructed, tags } from '../../der/tags.ts'
 import { bitString, element, headOf, integer, none, sequence, time } from '../../der/write.ts'
+import { authorityKeyIdentifier, extensionOf } from '../../mint/x509/extensions.ts'
+import { uriName } from '../../mint/x509/names.ts'
 import { type CertificateSigner, signatureAlgorithm } from '../../mint/x509/signer.ts'
-import { extension } from './extension.ts'
 
 export interface CrlContent {
   signer: CertificateSigner
@@ -69,21 +70,21 @@ export async function encodeCrl(content: CrlContent): Promise<Buffer> {
   return whole.subarray(headMost - outer.length, at)
 }
 
+const ofNumber = extensionOf(oids.crlNumber)
+const ofDelta = extensionOf(oids.deltaCrlIndicator, { critical: true })
+const ofFreshest = extensionOf(oids.freshestCrl)
+
 /** RFC 5280 §5.2. Every certificate of its issuer is in its scope, whatever the reason: that is said by no issuingDistributionPoint. */
 function extensionsOf({ signer, number, base, freshest }: CrlContent): Buffer[] {
-  const extensions = [
-    extension(oids.authorityKeyIdentifier, sequence(element(primitive(0), signer.keyId))),
-    extension(oids.crlNumber, integer(number)),
-  ]
-  if (base !== null) extensions.push(extension(oids.deltaCrlIndicator, integer(base), { critical: true }))
-  if (freshest !== null) extensions.push(extension(oids.freshestCrl, distributionPoints(freshest)))
+  const extensions = [authorityKeyIdentifier(signer.keyId), ofNumber(integer(number))]
+  if (base !== null) extensions.push(ofDelta(integer(base)))
+  if (freshest !== null) extensions.push(ofFreshest(distributionPoints(freshest)))
   return extensions
 }
 
 /** CRLDistributionPoints of one address (RFC 5280 §4.2.1.13). */
 function distributionPoints(url: string): Buffer {
-  const fullName = element(constructed(0), element(primitive(6), Buffer.from(url, 'latin1')))
-  return sequence(sequence(element(constructed(0), fullName)))
+  return sequence(sequence(element(constructed(0), element(constructed(0), uriName(url)))))
 }
 
 async function collect(entries: Iterable<Buffer>): Promise<{ parts: Buffer[]; length: number }> {

@@ -1,7 +1,9 @@
+import { inside, readOne } from '../../der/read.ts'
+import { constructed, tags } from '../../der/tags.ts'
 import type { CertificateSigner } from '../../mint/x509/signer.ts'
 import { batched } from '../../store/batch.ts'
 import { isUnavailable } from '../../store/failure.ts'
-import type { Authorities, Root, WithdrawnAuthority } from './authorities.ts'
+import type { Authorities } from './authorities.ts'
 import { encodeCrl } from './crl-der.ts'
 import { crlNumbers, firstNumberAt } from './crl-number.ts'
 import { entryWriter } from './entry.ts'
@@ -29,9 +31,8 @@ export interface CrlAsked {
 export interface CrlDeps {
   record: CertificateRecord
   authorities: Authorities
-  /** Roots that the broker has the private keys of, as they are now. */
-  roots: () => Root[]
-  issuer: string
+  /** Where the CRL of an authority is. */
+  urls: { crl(kid: string): string }
 }
 
 /** Seconds that a client may keep a CRL for: what `Cache-Control` says. */
@@ -46,6 +47,12 @@ const reuse = 1_000_000n
  */
 const slack = skewMost + 60_000
 
+interface Withdrawn {
+  signer: CertificateSigner
+  /** Milliseconds since the epoch. */
+  at: number
+}
+
 interface Made {
   version: number | string
   at: bigint
@@ -56,12 +63,7 @@ interface Made {
  * CRLs as the record is now; null where nobody has that `kid`, and for the delta of a root: there is none. Throws `unavailable`: a CRL that
  * may be old is none. However many ask at once, each is made once, and one at a time.
  */
-export function crls({
-  record,
-  authorities,
-  roots,
-  issuer,
-}: CrlDeps): (asked: CrlAsked) => Promise<Crl | null> {
+export function crls({ record, authorities, urls }: CrlDeps): (asked: CrlAsked) => Promise<Crl | null> {
   const numberOf = crlNumbers()
   const made = new Map<string, Made>()
 
@@ -76,8 +78,9 @@ export function crls({
     const { kind } = asked
     const kid = asked.kid ?? authorities.active().kid
     const name = `${kind}:${kid}`
-    const signer = authorities.list().find(authority => authority.kid === kid)
-    if (signer) {
+    const authority = authorities.list().find(one => one.kid === kid)
+    if (authority) {
+      const { signer } = authority
       const { version, entries } = reading.of(kid)
       return again(name, version, reading.at, () =>
         kind === 'complete'
@@ -85,10 +88,14 @@ export function crls({
           : delta(signer, entries.values(), reading.at),
       )
     }
-    const root = roots().find(one => one.signer.kid === kid)
-    if (root && kind === 'complete') {
-      const version = root.withdrawn.map(({ serial }) => serial.toString('hex')).join()
-      return again(name, version, reading.at, () => ofRoot(root, reading.at))
+    const root = authorities.roots.published().find(one => one.kid === kid)
+    if (root?.signer && kind === 'complete') {
+      const { signer } = root
+      const withdrawn = withdrawnBelow(root.kid, reading)
+      const version = withdrawn.map(one => `${one.signer.kid} ${one.at}`).join()
+      return again(name, version, reading.at, () =>
+        make(signer, reading.at, { entries: authorityEntries(withdrawn) }),
+      )
     }
     made.delete(name)
     return null
@@ -111,7 +118,7 @@ export function crls({
   const complete = (signer: CertificateSigner, entries: Iterable<Entry>, at: bigint): Promise<Crl> =>
     make(signer, at, {
       entries: dersOf(entries, ({ reason }) => reason !== crlReasons.removeFromCrl),
-      freshest: `${issuer.replace(/\/$/, '')}/pki/crl/${signer.kid}/delta`,
+      freshest: `${urls.crl(signer.kid)}/delta`,
     })
 
   /** RFC 5280 §5.2.4: to be read with any complete CRL that has not run out, however long ago the client got it. */
@@ -124,8 +131,13 @@ export function crls({
     })
   }
 
-  const ofRoot = ({ signer, withdrawn }: Root, at: bigint): Promise<Crl> =>
-    make(signer, at, { entries: authorityEntries(withdrawn) })
+  /** Another replica may have withdrawn one a moment ago: then the record has it already. */
+  function withdrawnBelow(rootKid: string, reading: CertificateReading): Withdrawn[] {
+    return authorities.list().flatMap(({ kid, signer, rootKid: own, withdrawnAt }) => {
+      const at = withdrawnAt?.getTime() ?? reading.of(kid).withdrawnAt
+      return own === rootKid && at !== null ? [{ signer, at }] : []
+    })
+  }
 
   async function make(
     signer: CertificateSigner,
@@ -157,7 +169,14 @@ function* dersOf(entries: Iterable<Entry>, isIn: (entry: Entry) => boolean): Ite
 }
 
 /** An authority is withdrawn because its key may be somebody else's. */
-function authorityEntries(withdrawn: WithdrawnAuthority[]): Buffer[] {
+function authorityEntries(withdrawn: Withdrawn[]): Buffer[] {
   const write = entryWriter()
-  return withdrawn.map(({ serial, at }) => write(serial, at.getTime(), crlReasons.caCompromise))
+  return withdrawn.map(({ signer, at }) => write(serialIn(signer.certificate), at, crlReasons.caCompromise))
+}
+
+/** The content of a certificate's serial number. */
+function serialIn(certificate: Buffer): Buffer {
+  const fields = inside(inside(readOne(certificate, tags.sequence)).take(tags.sequence))
+  fields.take(constructed(0))
+  return fields.take(tags.integer).content
 }

@@ -1,6 +1,6 @@
 import { oids } from '../../der/oids.ts'
 import { enumerated, integer, sequence, time } from '../../der/write.ts'
-import { extension } from './extension.ts'
+import { extensionOf } from '../../mint/x509/extensions.ts'
 import { type CrlReason, crlReasons } from './reasons.ts'
 
 /** The serial number of a credential that is a certificate: the 16 bytes of its UUID. */
@@ -29,6 +29,8 @@ export function entryWriter(): (serial: Buffer, at: number, reason: CrlReason) =
   }
 }
 
+const ofReason = extensionOf(oids.reasonCode)
+
 /** `unspecified` is said by saying nothing. */
 const extensionsOf = (reason: CrlReason): Buffer[] =>
-  reason === crlReasons.unspecified ? [] : [sequence(extension(oids.reasonCode, enumerated(reason)))]
+  reason === crlReasons.unspecified ? [] : [sequence(ofReason(enumerated(reason)))]

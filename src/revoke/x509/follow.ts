@@ -1,13 +1,14 @@
 import { setImmediate as afterOthers } from 'node:timers/promises'
 import type { Clock } from '../../clock.ts'
 import {
-  type OfWithdrawn,
-  readOfWithdrawn,
+  readSignedBy,
   readTaskFacts,
   readTouchedCertificates,
+  readWithdrawn,
+  type SignedPage,
+  type SignedPlace,
   type StoredCertificate,
   type TaskFacts,
-  type WithdrawnPlace,
 } from '../../store/certificates.ts'
 import type { Database } from '../../store/database.ts'
 import { type RecordPage, readRecordPage } from '../../store/status-lists.ts'
@@ -27,12 +28,14 @@ export interface Entry {
   expiresAt: number
 }
 
-/** What an authority signed and is not good. */
+/** What an authority signed and is not good, and what became of itself. */
 export interface FollowedAuthority {
   /** By the `jti`. */
   entries: ReadonlyMap<string, Entry>
   /** Another one when the entries have changed. */
   version: number
+  /** Milliseconds since the epoch; null where the record does not say that it was withdrawn, or no longer. */
+  withdrawnAt: number | null
 }
 
 export interface CertificateReading {
@@ -98,7 +101,7 @@ export function followCertificates({
   function authority(kid: string): Followed {
     const known = authorities.get(kid)
     if (known) return known
-    const followed = { entries: new Map(), version: ++changes }
+    const followed = { entries: new Map(), version: ++changes, withdrawnAt: null }
     authorities.set(kid, followed)
     return followed
   }
@@ -156,15 +159,12 @@ export function followCertificates({
 
   /** Everything that it signed is on its CRL, and what had ended before keeps its time. */
   async function withdraw(kid: string, expired: Date): Promise<void> {
-    let place: WithdrawnPlace | null = { expiresAt: expired.toISOString(), jti: lastOfIds }
-    while (place) {
-      const page: { certificates: OfWithdrawn[]; next: WithdrawnPlace | null } = await readOfWithdrawn(
-        db,
-        kid,
-        place,
-        withdrawnMost,
-      )
-      await inSlices(page.certificates, ({ jti, expiresAt, revokedAt, withdrawnAt }) => {
+    const withdrawnAt = await readWithdrawn(db, kid)
+    if (withdrawnAt === null) return
+    authority(kid).withdrawnAt = withdrawnAt
+    for (let place: SignedPlace | null = { expiresAt: expired.toISOString(), jti: lastOfIds }; place; ) {
+      const page: SignedPage = await readSignedBy(db, kid, place, withdrawnMost)
+      await inSlices(page.certificates, ({ jti, expiresAt, revokedAt }) => {
         const before = authority(kid).entries.get(jti)
         const ended = before && isFinal(before) ? before.at : Number.POSITIVE_INFINITY
         const at = Math.min(revokedAt ?? Number.POSITIVE_INFINITY, withdrawnAt, ended)

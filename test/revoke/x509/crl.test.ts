@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,13 +10,12 @@ import { writePem } from '../../../src/der/pem.ts'
 import { HallpassError } from '../../../src/errors.ts'
 import { newId } from '../../../src/ids.ts'
 import type { CertificateSigner } from '../../../src/mint/x509/signer.ts'
-import type { Root } from '../../../src/revoke/x509/authorities.ts'
 import { type CrlAsked, type CrlDeps, crls } from '../../../src/revoke/x509/crl.ts'
 import { entryWriter, serialOf } from '../../../src/revoke/x509/entry.ts'
 import type { Entry } from '../../../src/revoke/x509/follow.ts'
 import { type CrlReason, crlReasons } from '../../../src/revoke/x509/reasons.ts'
 import { readCrl } from '../../support/crl-reader.ts'
-import { leafOf, newAuthority } from '../../support/x509-authority.ts'
+import { leafOf, newAuthority, testUrls } from '../../support/x509-authority.ts'
 
 const run = promisify(execFile)
 const minute = 60_000
@@ -28,8 +28,8 @@ const has = (program: string, ...args: string[]): boolean => {
   }
 }
 
-const root = newAuthority('root')
-const authority = newAuthority('authority', root)
+const root = newAuthority()
+const authority = newAuthority(root)
 const write = entryWriter()
 
 /** A record in which the test says what there is. */
@@ -37,14 +37,14 @@ let now: number
 let entries: Map<string, Entry>
 let version: number
 let readings: number
-let roots: Root[]
+let withdrawnByRecord: number | null
 let listed: { signer: CertificateSigner; withdrawnAt: Date | null }[]
 beforeEach(() => {
   now = Date.now()
   entries = new Map()
   version = 1
   readings = 0
-  roots = [{ signer: root, withdrawn: [] }]
+  withdrawnByRecord = null
   listed = [{ signer: authority, withdrawnAt: null }]
 })
 
@@ -67,20 +67,19 @@ const deps: CrlDeps = {
   record: {
     async read() {
       readings += 1
-      return { at: BigInt(now) * 1000n + BigInt(readings), of: () => ({ entries, version }) }
+      return {
+        at: BigInt(now) * 1000n + BigInt(readings),
+        of: () => ({ entries, version, withdrawnAt: withdrawnByRecord }),
+      }
     },
   },
   authorities: {
     list: () =>
-      listed.map(({ signer, withdrawnAt }) => ({
-        ...signer,
-        withdrawnAt,
-        state: withdrawnAt ? ('withdrawn' as const) : ('active' as const),
-      })),
+      listed.map(({ signer, withdrawnAt }) => ({ kid: signer.kid, signer, rootKid: root.kid, withdrawnAt })),
     active: () => listed[0]?.signer ?? raise(new HallpassError('unavailable', 'No authority can sign yet.')),
+    roots: { published: () => [{ kid: root.kid, signer: root }] },
   },
-  roots: () => roots,
-  issuer: 'https://hallpass.test/',
+  urls: testUrls,
 }
 function raise(error: Error): never {
   throw error
@@ -229,21 +228,40 @@ describe('a delta', () => {
 })
 
 describe('of a root', () => {
-  test('there is one of the authorities that were withdrawn, and no delta', async () => {
-    const at = new Date(now - minute)
-    roots = [{ signer: root, withdrawn: [{ serial: Buffer.from('0a0b', 'hex'), at }] }]
-    const crl = readCrl((await get({ kid: root.kid, kind: 'complete' })).der)
-    expect(crl.entries.map(({ serial, reason }) => [serial, reason])).toEqual([['0a0b', 2]])
+  const ofRoot: CrlAsked = { kid: root.kid, kind: 'complete' }
+  const { serialNumber } = new X509Certificate(authority.certificate)
+
+  test('there is one of its authorities that were withdrawn, and no delta', async () => {
+    expect(serials((await get(ofRoot)).der)).toEqual([])
+    listed = [
+      { signer: authority, withdrawnAt: new Date(now - minute) },
+      { signer: newAuthority(root), withdrawnAt: null },
+    ]
+    const crl = readCrl((await get(ofRoot)).der)
+    expect(crl.entries).toEqual([
+      {
+        serial: serialNumber.toLowerCase(),
+        at: Math.floor((now - minute) / 1000) * 1000,
+        reason: 2,
+        extensions: 1,
+      },
+    ])
     expect(crl.extensions.map(({ id }) => id)).toEqual([oids.authorityKeyIdentifier, oids.crlNumber])
     expect(await crl.verify(root.certificate)).toBe(true)
     expect(await crls(deps)({ kid: root.kid, kind: 'delta' })).toBeNull()
   })
 
-  test('it is made anew when another authority is withdrawn', async () => {
+  test('it is made anew as soon as the record says that another authority was withdrawn', async () => {
     const replica = crls(deps)
-    expect(serials((await get({ kid: root.kid, kind: 'complete' }, replica)).der)).toEqual([])
-    roots = [{ signer: root, withdrawn: [{ serial: Buffer.from('0c', 'hex'), at: new Date() }] }]
-    expect(serials((await get({ kid: root.kid, kind: 'complete' }, replica)).der)).toEqual(['0c'])
+    expect(serials((await get(ofRoot, replica)).der)).toEqual([])
+    withdrawnByRecord = now
+    expect(serials((await get(ofRoot, replica)).der)).toEqual([serialNumber.toLowerCase()])
+  })
+
+  test('there is none of a root that is not the broker’s own', async () => {
+    const roots = { published: () => [{ kid: root.kid, signer: null }] }
+    const replica = crls({ ...deps, authorities: { ...deps.authorities, roots } })
+    expect(await replica(ofRoot)).toBeNull()
   })
 })
 
@@ -304,7 +322,7 @@ describe('judged by programs that are not ours', () => {
       expect(text).toContain('Version 2')
       expect(text).toContain('Certificate Hold')
       expect(text).toMatch(/X509v3 CRL Number:\s+(0x[0-9A-F]+|\d{20,})/)
-      expect(text).toContain(`URI:https://hallpass.test/pki/crl/${authority.kid}/delta`)
+      expect(text).toContain(`URI:${testUrls.crl(authority.kid)}/delta`)
     })
 
     test('takes a certificate that is good and refuses one that ended, and one of a withdrawn authority', async () => {
@@ -316,8 +334,7 @@ describe('judged by programs that are not ours', () => {
       )
       const crl = await crlFiles(complete, ofRoot)
       expect(await verify(crl, leaf(good), '-crl_check_all')).toContain('OK')
-      const serial = Buffer.from(authority.certificate.subarray(15, 24))
-      roots = [{ signer: root, withdrawn: [{ serial, at: new Date() }] }]
+      listed = [{ signer: authority, withdrawnAt: new Date() }]
       expect(await verify(await crlFiles(complete, ofRoot), leaf(good), '-crl_check_all')).toContain(
         'certificate revoked',
       )
