@@ -8,7 +8,8 @@ export const serialOf = (jti: string): Buffer => Buffer.from(jti.replaceAll('-',
 
 /** The credential of a serial number, as the content of its INTEGER; null for what the broker gives no certificate. */
 export function jtiOf(serial: Buffer): string | null {
-  if (serial.length !== 16) return null
+  // A UUIDv7 begins with a zero until the year 6429: what begins with a one is negative.
+  if (serial.length !== 16 || (serial[0] as number) >= 0x80) return null
   return serial.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 }
 
