@@ -24,6 +24,9 @@ import { ownTokens } from './revoke/own-token.ts'
 import { followStatusLists } from './revoke/status-list/follow.ts'
 import { statusListTokens } from './revoke/status-list/token.ts'
 import { createSweeper } from './revoke/sweeper.ts'
+import { crls } from './revoke/x509/crl.ts'
+import { followCertificates } from './revoke/x509/follow.ts'
+import { ocspResponses } from './revoke/x509/ocsp.ts'
 import { loadMasterKey } from './secrets/master-key.ts'
 import { blockList } from './store/blocks.ts'
 import { credentialReader } from './store/credentials.ts'
@@ -179,6 +182,7 @@ async function start(
       alg: credentials.signingAlg,
       issuer,
     }),
+    pkiLists: x509 && pkiLists(x509, { db, clock }),
     decide: ask => decide(policy.current(), ask),
     policyVersion: () => policy.current().version,
     reserve: async reservation => {
@@ -235,6 +239,15 @@ async function certificatesOf(
   const authorities = await openAuthorities({ ...deps, trustDomain: pki.trustDomain, urls })
   return { pki, authorities, urls, makerOf: makers(urls) }
 }
+
+/** What tells of certificates that have ended. */
+const pkiLists = (
+  { authorities, urls }: X509,
+  { db, clock }: { db: Database; clock: Clock },
+): HttpDeps['pkiLists'] => ({
+  crl: crls({ record: followCertificates({ db, clock }), authorities, urls }),
+  ocsp: ocspResponses({ db, clock, authorities }),
+})
 
 async function embedded(
   { dataDir }: Config,

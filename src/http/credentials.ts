@@ -26,6 +26,7 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
     '/v1/tasks/:id/credentials',
     authenticated(deps, async (asker, request) => {
       const body = mintBody(jsonOf(request, contract.mediaType('mintCredential')))
+      mustFit(body)
       const ask = {
         scopes: scopesOf(body.scope),
         audiences: [...new Set([body.audience].flat())],
@@ -68,7 +69,24 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
   )
 }
 
-/** The contract has seen to it that one of the two is there. */
+/** Which members go together (contract §3): a certificate is for the key of a CSR, or comes with its own. Throws `invalid`. */
+function mustFit({ type, format, ...body }: MintRequest): void {
+  const givesKey = type === 'x509' && format === undefined
+  const needless = {
+    jwt: ['csr', 'usages', 'dns_names', 'password'] as const,
+    x509: format === undefined ? [] : (['csr'] as const),
+  }[type].filter(name => body[name] !== undefined)
+  const paths = [
+    ...needless.map(name => ({ path: `/${name}`, message: `has no place with type ${type}` })),
+    ...(givesKey && body.csr === undefined ? [{ path: '/csr', message: 'is required' }] : []),
+  ]
+  if (paths.length > 0)
+    throw new HallpassError('invalid', 'The body does not have the shape that the contract gives it.', {
+      paths,
+    })
+}
+
+/** Which of the two it is was seen to before. */
 const keyOf = ({ csr, password }: MintRequest): KeySource =>
   password === undefined ? requestedKey(csr ?? '') : legacyKey(password)
 

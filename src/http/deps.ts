@@ -12,6 +12,7 @@ import type { RevokeDeps } from '../revoke/revoke.ts'
 import type { StatusListToken } from '../revoke/status-list/token.ts'
 import type { Contract } from './contract.ts'
 import type { Limits } from './limits.ts'
+import type { PkiListDeps } from './pki-lists.ts'
 
 /** What the doors need: the stories' own needs, and who says who asks. */
 export interface HttpDeps extends TokenDeps, OrganisationDeps, IntrospectDeps, RevokeDeps {
@@ -25,6 +26,8 @@ export interface HttpDeps extends TokenDeps, OrganisationDeps, IntrospectDeps, R
   unproven: Unproven
   metrics: Metrics
   log: Logger
+  /** What tells of certificates that have ended; null where the broker issues none. */
+  pkiLists: Pick<PkiListDeps, 'crl' | 'ocsp'> | null
   /** The token of a status list; null where there is no such list, or no longer. */
   statusList: (id: string) => Promise<StatusListToken | null>
   /** Marks attestations that may be used once as used by this request; false where another was first. */

@@ -15,6 +15,7 @@ import { tokenEndpoint } from './oauth/token.ts'
 import { introspectionEndpoint, revocationEndpoint } from './oauth/token-status.ts'
 import { open } from './operation.ts'
 import { pkiRoutes } from './pki.ts'
+import { pkiListRoutes } from './pki-lists.ts'
 import { errorHandler } from './problems.ts'
 import { nameRequest } from './request-id.ts'
 import { statusListRoutes } from './status-lists.ts'
@@ -67,6 +68,7 @@ function routes(deps: HttpDeps, caching: Caching): express.Router {
   discoveryRoutes(deps, router, caching)
   statusListRoutes(deps, router)
   pkiRoutes(deps, router)
+  if (deps.pkiLists) pkiListRoutes({ ...deps, ...deps.pkiLists }, router)
 
   router.use('/oauth2', readBody(bodyMost.oauth))
   router.post('/oauth2/token', tokenEndpoint(deps))

@@ -84,14 +84,7 @@ describe('a body is refused, with the place of the fault, when it has', () => {
     ['no audience', 'mintCredential', { type: 'jwt', scope: 's' }, '/audience'],
     ['no type', 'mintCredential', { scope: 's', audience: 'a' }, '/type'],
     ['a type that does not exist', 'mintCredential', { ...mint, type: 'x508' }, '/type'],
-    ['a certificate for no key', 'mintCredential', { ...mint, type: 'x509' }, '/csr'],
-    ['a token with a CSR', 'mintCredential', { ...mint, csr: 'x' }, '/csr'],
-    [
-      'a password for nothing',
-      'mintCredential',
-      { ...mint, type: 'x509', csr: 'x', password: 'x' },
-      '/password',
-    ],
+    ['a password for nothing', 'mintCredential', { ...mint, type: 'x509', password: 'x' }, '/format'],
     ['a file without a password', 'mintCredential', { ...mint, type: 'x509', format: 'pkcs12' }, '/password'],
     [
       'the same DNS name twice',
@@ -151,8 +144,8 @@ describe('the faults of a body', () => {
     expect(faultsOf('mintCredential', { ...mint, type: 'x508' })).toEqual([
       { path: '/type', message: 'must be one of "jwt", "x509"' },
     ])
-    expect(faultsOf('mintCredential', { ...mint, csr: 'x' })).toEqual([
-      { path: '/csr', message: 'has no place here' },
+    expect(faultsOf('mintCredential', { ...mint, format: 'pkcs12' })).toEqual([
+      { path: '/password', message: 'is required' },
     ])
   })
 

@@ -103,5 +103,5 @@ const objects = (schema: Schema, document: ContractDocument): Arbitrary<unknown>
     noNullPrototype: true,
   })
   // Which members go together is for the schema itself to say.
-  return 'allOf' in schema ? records.filter(schemaCompiler(document)(schema)) : records
+  return 'dependentRequired' in schema ? records.filter(schemaCompiler(document)(schema)) : records
 }

@@ -11,7 +11,7 @@ const maxFaults = 20
 const maxPath = 256
 
 /** These say only that something below them is wrong; what is wrong stands beside them. */
-const summaries = new Set(['anyOf', 'oneOf', 'if', 'propertyNames'])
+const summaries = new Set(['anyOf', 'oneOf', 'propertyNames'])
 
 /** What a schema found, told by place: each place once, 20 of them at most, none with a value of the body. */
 export const faults = (errors: ErrorObject[]): Fault[] => {
@@ -27,7 +27,8 @@ export const faults = (errors: ErrorObject[]): Fault[] => {
 }
 
 const pathOf = ({ instancePath, keyword, params, propertyName }: ErrorObject): string => {
-  if (keyword === 'required') return `${instancePath}/${escapeName(String(params.missingProperty))}`
+  if (keyword === 'required' || keyword === 'dependentRequired')
+    return `${instancePath}/${escapeName(String(params.missingProperty))}`
   if (keyword === 'additionalProperties')
     return `${instancePath}/${escapeName(String(params.additionalProperty))}`
   // Set where the name itself is wrong.
@@ -51,11 +52,10 @@ const describe = (errors: ErrorObject[]): string => {
 const sentence = ({ keyword, params, message }: ErrorObject): string => {
   switch (keyword) {
     case 'required':
+    case 'dependentRequired':
       return 'is required'
     case 'additionalProperties':
       return 'is not known'
-    case 'false schema':
-      return 'has no place here'
     case 'const':
       return `must be ${JSON.stringify(params.allowedValue)}`
     case 'enum':
