@@ -204,6 +204,7 @@ describe('a CSR is refused', () => {
 
   test('when its version is not 0', () => {
     expect(outcome(csr({ version: integer(1) }))).toBe('version')
+    expect(outcome(csr({ version: integer(128) }))).toBe('version')
     expect(outcome(csr({ version: integer(256) }))).toBe('version')
     expect(outcome(csr({ version: element(tags.integer, Buffer.of(0xff)) }))).toBe('version')
     expect(outcome(csr({ version: element(tags.integer, Buffer.of(0, 0)) }))).toBe('encoding')
@@ -264,6 +265,10 @@ describe('a CSR is refused', () => {
     ['a type of an endless number', sequence(longOid, octetString(bits(0)))],
     ['no sequence', set(oid(oids.keyUsage), octetString(bits(0)))],
     ['a CA that is neither true nor false', extension(oids.basicConstraints, sequence(Buffer.of(1, 1, 1)))],
+    [
+      'a path length longer than it need be',
+      extension(oids.basicConstraints, sequence(boolean(true), element(tags.integer, Buffer.of(0, 1)))),
+    ],
     ['basicConstraints with more behind', extension(oids.basicConstraints, Buffer.of(0x30, 0, 0))],
   ])('when an extension has %s', (_, wrong) => {
     expect(outcome(csr({ attributes: [extensionRequest(wrong)] }))).toBe('encoding')
