@@ -35,7 +35,14 @@ export function asksOf(subject: Element, attributes: Element): string[] {
   const list = listIn(attributes, Number.POSITIVE_INFINITY)
   if (list.length > mostAttributes)
     throw csrRefused('too-many-attributes', `it has more than ${mostAttributes} attributes`)
-  for (const attribute of list) asks.push(...asksOfAttribute(attribute))
+  const types = new Set<string>()
+  for (const attribute of list) {
+    const { type, asksFor } = readAttribute(attribute)
+    // A type has all of its values in one attribute.
+    if (types.has(type)) throw new DerError('an attribute is there twice')
+    types.add(type)
+    asks.push(...asksFor)
+  }
   return [...new Set(asks)]
 }
 
@@ -55,7 +62,7 @@ function isEmptyName(name: Element): boolean {
   return isEmpty
 }
 
-function asksOfAttribute(attribute: Element): string[] {
+function readAttribute(attribute: Element): { type: string; asksFor: string[] } {
   if (attribute.tag !== tags.sequence) throw new DerError('an attribute is expected')
   const parts = inside(attribute)
   const type = nextOid(parts)
@@ -64,11 +71,11 @@ function asksOfAttribute(attribute: Element): string[] {
   if (type === oids.extensionRequest) {
     const extensions = values.take(tags.sequence)
     values.end()
-    return asksOfExtensions(extensions)
+    return { type, asksFor: asksOfExtensions(extensions) }
   }
   do mustBeDer(values.any(), deepest)
   while (!values.isAtEnd())
-  return [type]
+  return { type, asksFor: [type] }
 }
 
 function asksOfExtensions(extensions: Element): string[] {

@@ -10,7 +10,7 @@ import { readSubjectKey, type SubjectKey } from './subject-key.ts'
 
 /** What is taken from a CSR: its key, whose owner signed it. */
 export interface Csr extends SubjectKey {
-  /** What it asks for beyond its key and does not get, for the log: at most 42 names, none longer than 120 characters. */
+  /** What it asks for beyond its key and does not get, for the log: at most 40 names, of at most 170 characters. */
   asksFor: string[]
 }
 

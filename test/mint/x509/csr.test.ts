@@ -138,13 +138,23 @@ describe('what it asks for beyond its key is named for the log, and ignored', ()
     expect(asksFor({ attributes: [extensionRequest(same, same)] })).toEqual(['keyUsage'])
   })
 
+  test('by numbers that cannot be long', () => {
+    const longest = `2.47${'.127'.repeat(39)}`
+    expect(asksFor({ attributes: [attribute(longest, integer(1))] })).toEqual([longest])
+    expect(longest.length).toBeLessThanOrEqual(170)
+    expect(outcome(csr({ attributes: [attribute(`${longest}.1`, integer(1))] }))).toBe('encoding')
+  })
+
   test('up to 8 attributes and 32 extensions', () => {
     const extensions = Array.from({ length: 32 }, (_, n) => extension(`1.2.3.${n}`, Buffer.of(n)))
-    const others = Array.from({ length: 7 }, (_, n) => attribute(`1.2.4.${n}`, integer(n)))
-    expect(asksFor({ attributes: [extensionRequest(...extensions), ...others] })).toHaveLength(39)
+    const others = Array.from({ length: 8 }, (_, n) => attribute(`1.2.4.${n}`, integer(n)))
+    const most = [extensionRequest(...extensions), ...others.slice(1)]
+    expect(asksFor({ subject: nameOf('x'), attributes: most })).toHaveLength(40)
     const more = [...extensions, extension('1.2.5', Buffer.of(1))]
     expect(outcome(csr({ attributes: [extensionRequest(...more)] }))).toBe('too-many-extensions')
-    expect(outcome(csr({ attributes: [...others, ...others] }))).toBe('too-many-attributes')
+    expect(outcome(csr({ attributes: [...others, attribute('1.2.5', integer(1))] }))).toBe(
+      'too-many-attributes',
+    )
   })
 })
 
@@ -210,6 +220,15 @@ describe('a CSR is refused', () => {
     expect(outcome(csr({ version: element(tags.integer, Buffer.of(0, 0)) }))).toBe('encoding')
     expect(outcome(csr({ version: element(tags.integer) }))).toBe('encoding')
     expect(outcome(csr({ version: element(0xa0, integer(0)) }))).toBe('encoding')
+  })
+
+  test('when an attribute is there twice', () => {
+    const twice = [
+      extensionRequest(extension('1.2.3', Buffer.of(1))),
+      extensionRequest(extension('1.2.4', Buffer.of(1))),
+    ]
+    expect(outcome(csr({ attributes: twice }))).toBe('encoding')
+    expect(outcome(csr({ attributes: twice.slice(1) }))).toMatchObject({ asksFor: ['1.2.4'] })
   })
 
   test('without attributes: an empty set of them is something else', () => {
