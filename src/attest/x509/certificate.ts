@@ -43,8 +43,9 @@ const maxSerial = 21
 /**
  * Reads one certificate of version 3, and nothing after it.
  *
- * DER to the letter: defaults that are spelled out are refused too (X.690 §11.5). Of the 405 certificates of the PKITS and of what SPIRE,
- * Go and OpenSSL write, none has one. Unique identifiers are read over (RFC 5280 §4.1.2.8).
+ * DER to the letter: defaults that are spelled out are refused too (X.690 §11.5). None of the PKITS's certificates and of the roots that
+ * Mozilla trusts has one, nor does Go (and so SPIRE), OpenSSL, GnuTLS or Java write them. Unique identifiers are read over (RFC 5280
+ * §4.1.2.8).
  *
  * @throws DerError
  */
