@@ -54,7 +54,7 @@ export interface PolicyConstraints {
 export const usages = { digitalSignature: 0, keyCertSign: 5, cRLSign: 6 } as const
 
 const maxExtensions = 64
-const maxEntries = 256
+const maxEntries = 128
 
 /** What is read below. */
 const known: ReadonlySet<string> = new Set([

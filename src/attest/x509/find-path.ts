@@ -20,6 +20,7 @@ const maxPath = 8
 /** How much work a presented chain may make: certificates that sign one another have more paths than anybody could walk. */
 const maxSignatures = 64
 const maxSteps = 256
+const maxValidations = 16
 
 /**
  * A valid path from a certificate to an anchor (RFC 4158: built from the certificate on, validated from the anchor on), or why the first
@@ -29,6 +30,7 @@ export function findPath(presented: Presented): FoundPath | { fault: PathFault |
   const { certificate, intermediates, anchors, ...inputs } = presented
   const isSigned = rememberedSignatures()
   let steps = 0
+  let validations = 0
   let fault: PathFault | 'none' = 'none'
 
   /** `below`: the path so far, from its first to the certificate that is asked about. */
@@ -39,6 +41,8 @@ export function findPath(presented: Presented): FoundPath | { fault: PathFault |
     const signers = (candidates: readonly Certificate[]) =>
       likelyFirst(candidates, lowest).filter(candidate => isSigned(lowest, candidate))
     for (const anchor of signers(anchors)) {
+      validations += 1
+      if (validations > maxValidations) return null
       const verdict = validatePath({ ...inputs, path: below, anchor, isSigned })
       if (verdict.fault === null) return { path: [...below], anchor }
       if (fault === 'none') fault = verdict.fault

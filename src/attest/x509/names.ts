@@ -19,7 +19,7 @@ export type GeneralName =
 
 const maxRdns = 64
 const maxAttributes = 16
-const maxNames = 256
+const maxNames = 128
 
 export function readName(element: Element): Name {
   const emails: string[] = []

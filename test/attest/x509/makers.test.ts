@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { readCertificate } from '../../../src/attest/x509/certificate.ts'
 import { readSvid, verifySvid } from '../../../src/attest/x509/svid.ts'
 import { readPem } from '../../../src/der/pem.ts'
+import * as peculiar from '../../support/x509-library.ts'
 
 const id = 'spiffe://prod.example/ci/deployer'
 const hour = 3_600_000
@@ -27,6 +28,37 @@ function isSvid(certificate: Buffer, root: Buffer): boolean {
 }
 
 describe('certificates that others make are accepted:', () => {
+  it('@peculiar/x509', async () => {
+    const signingAlgorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+    const generate = () => crypto.subtle.generateKey(signingAlgorithm, true, ['sign', 'verify'])
+    const [keys, leafKeys] = await Promise.all([generate(), generate()])
+    const dates = { notBefore: new Date(Date.now() - hour), notAfter: new Date(Date.now() + hour) }
+    const root = await peculiar.X509CertificateGenerator.createSelfSigned({
+      ...dates,
+      name: 'CN=root',
+      keys,
+      signingAlgorithm,
+      extensions: [
+        new peculiar.BasicConstraintsExtension(true, 0, true),
+        new peculiar.KeyUsagesExtension(peculiar.KeyUsageFlags.keyCertSign, true),
+      ],
+    })
+    const leaf = await peculiar.X509CertificateGenerator.create({
+      ...dates,
+      subject: '',
+      issuer: root.subject,
+      publicKey: leafKeys.publicKey,
+      signingKey: keys.privateKey,
+      signingAlgorithm,
+      extensions: [
+        new peculiar.BasicConstraintsExtension(false, undefined, true),
+        new peculiar.KeyUsagesExtension(peculiar.KeyUsageFlags.digitalSignature, true),
+        new peculiar.SubjectAlternativeNameExtension([{ type: 'url', value: id }], true),
+      ],
+    })
+    expect(isSvid(Buffer.from(leaf.rawData), Buffer.from(root.rawData))).toBe(true)
+  })
+
   it('node-forge', () => {
     const { privateKey, publicKey } = generateKeyPairSync('rsa', {
       modulusLength: 2048,
