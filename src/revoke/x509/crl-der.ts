@@ -1,5 +1,4 @@
 import { type KeyObject, sign } from 'node:crypto'
-import { setImmediate as afterOthers } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { oids } from '../../der/oids.ts'
 import { constructed, tags } from '../../der/tags.ts'
@@ -7,6 +6,7 @@ import { bitString, element, headOf, integer, none, sequence, time } from '../..
 import { authorityKeyIdentifier, extensionOf } from '../../mint/x509/extensions.ts'
 import { uriName } from '../../mint/x509/names.ts'
 import { type CertificateSigner, signatureAlgorithm } from '../../mint/x509/signer.ts'
+import { inTurns } from './in-turns.ts'
 
 export interface CrlContent {
   signer: CertificateSigner
@@ -22,8 +22,6 @@ export interface CrlContent {
   freshest: string | null
 }
 
-/** Entries between which others get their turn. */
-const slice = 10_000
 /** The outer SEQUENCE's head, and what comes after what is signed. */
 const headMost = 6
 const tailMost = 128
@@ -31,7 +29,7 @@ const tailMost = 128
 const signAside = promisify<string, Uint8Array, KeyObject, Buffer>(sign)
 
 /**
- * A CRL (RFC 5280 §5.1): DER. However many entries there are, others get their turn meanwhile: they are put together in slices, in the
+ * A CRL (RFC 5280 §5.1): DER. However many entries there are, others get their turn meanwhile: they are put together bit by bit, in the
  * one buffer that is answered, and another thread signs.
  */
 export async function encodeCrl(content: CrlContent): Promise<Buffer> {
@@ -59,7 +57,7 @@ export async function encodeCrl(content: CrlContent): Promise<Buffer> {
   }
   put(head)
   put(before)
-  await inSlices(parts, put)
+  await inTurns(parts, put)
   put(after)
 
   const signature = await signAside('sha256', whole.subarray(headMost, at), signer.privateKey)
@@ -90,17 +88,9 @@ function distributionPoints(url: string): Buffer {
 async function collect(entries: Iterable<Buffer>): Promise<{ parts: Buffer[]; length: number }> {
   const parts: Buffer[] = []
   let length = 0
-  await inSlices(entries, entry => {
+  await inTurns(entries, entry => {
     parts.push(entry)
     length += entry.length
   })
   return { parts, length }
-}
-
-async function inSlices<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
-  let n = 0
-  for (const item of items) {
-    work(item)
-    if (++n % slice === 0) await afterOthers()
-  }
 }

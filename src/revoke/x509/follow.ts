@@ -1,4 +1,3 @@
-import { setImmediate as afterOthers } from 'node:timers/promises'
 import type { Clock } from '../../clock.ts'
 import {
   readSignedBy,
@@ -13,6 +12,7 @@ import {
 import type { Database } from '../../store/database.ts'
 import { type RecordPage, readRecordPage } from '../../store/status-lists.ts'
 import { entryWriter, serialOf } from './entry.ts'
+import { inTurns } from './in-turns.ts'
 import { type CrlReason, crlReasons } from './reasons.ts'
 import { type CertificateStatus, statusOf } from './status.ts'
 
@@ -68,8 +68,6 @@ const start: Position = { epoch: null, seq: 0 }
 /** Rows of the record at a time, and certificates of a withdrawn authority. */
 const rowsMost = 1_000
 const withdrawnMost = 5_000
-/** Certificates between which others get their turn. */
-const slice = 1_000
 /** Tasks of one statement at the most. */
 const tasksMost = 5_000
 
@@ -144,7 +142,7 @@ export function followCertificates({
     if (tasks.length + jtis.length > 0) {
       const certificates = await readTouchedCertificates(db, { tasks, jtis, expired })
       const facts = await factsOf(certificates)
-      await inSlices(certificates, one => put(one.kid, one.jti, entryOf(one, statusOf(one, facts))))
+      await inTurns(certificates, one => put(one.kid, one.jti, entryOf(one, statusOf(one, facts))))
     }
     for (const kid of kids) await withdraw(kid, expired)
   }
@@ -164,7 +162,7 @@ export function followCertificates({
     authority(kid).withdrawnAt = withdrawnAt
     for (let place: SignedPlace | null = { expiresAt: expired.toISOString(), jti: lastOfIds }; place; ) {
       const page: SignedPage = await readSignedBy(db, kid, place, withdrawnMost)
-      await inSlices(page.certificates, ({ jti, expiresAt, revokedAt }) => {
+      await inTurns(page.certificates, ({ jti, expiresAt, revokedAt }) => {
         const before = authority(kid).entries.get(jti)
         const ended = before && isFinal(before) ? before.at : Number.POSITIVE_INFINITY
         const at = Math.min(revokedAt ?? Number.POSITIVE_INFINITY, withdrawnAt, ended)
@@ -179,7 +177,7 @@ export function followCertificates({
     if (Math.abs(now - forgotAt) < forgetEvery) return
     forgotAt = now
     for (const [kid, { entries }] of authorities)
-      await inSlices(entries, ([jti, { expiresAt }]) => {
+      await inTurns(entries, ([jti, { expiresAt }]) => {
         if (expiresAt + stay <= now) put(kid, jti, null)
       })
   }
@@ -200,12 +198,4 @@ function entryOf({ expiresAt }: StoredCertificate, status: CertificateStatus): O
     return { at: status.at, reason: crlReasons.certificateHold, changedAt: status.changedAt, expiresAt }
   const at = status.releasedAt
   return at === null ? null : { at, reason: crlReasons.removeFromCrl, changedAt: at, expiresAt }
-}
-
-async function inSlices<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
-  let n = 0
-  for (const item of items) {
-    work(item)
-    if (++n % slice === 0) await afterOthers()
-  }
 }
