@@ -203,4 +203,5 @@ test.each(['a record that is new', 'a record that is followed'])(
     }
     expect(failures).toBeGreaterThanOrEqual(5)
   },
+  120_000,
 )
