@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { runParts } from '../run.ts'
 import { cpu } from './cpu.ts'
+import { crl } from './crl.ts'
 import { throughput } from './throughput.ts'
 
 // `npm run bench:x509`, with `-- --only NAME[,NAME]` or `-- --quick`. Uses DATABASE_URL, of a role that may create databases, else an
@@ -9,4 +10,4 @@ import { throughput } from './throughput.ts'
 const { values } = parseArgs({
   options: { only: { type: 'string' }, quick: { type: 'boolean', default: false } },
 })
-await runParts({ throughput, cpu }, values)
+await runParts({ throughput, cpu, crl }, values)
