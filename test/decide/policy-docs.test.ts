@@ -18,7 +18,7 @@ function load(...files: string[]): CompiledPolicies {
 }
 
 test('every example of docs/policy.md loads, alone and with the others', () => {
-  expect(examples).toHaveLength(4)
+  expect(examples).toHaveLength(5)
   for (const example of examples) load(example)
   load(...examples.slice(1))
 })
@@ -117,4 +117,45 @@ test('the example of a tree decides as its text says', () => {
   expect(decide(set, onTask('read', security, { ...lookup, path: [ciTask.id] })).allow).toBe(true)
   expect(decide(set, onTask('read', security, ciTask)).allow).toBe(true)
   expect(decide(set, onTask('read', security, lookup)).allow).toBe(false)
+})
+
+test('the example of certificates decides as its text says', () => {
+  const set = load(
+    examples[4]!,
+    '@id("all") permit (principal is Workload, action == Action::"mint", resource);',
+  )
+  const payments: Caller = {
+    id: 'spiffe://prod.example/svc/payments',
+    kind: 'workload',
+    trust: 'prod',
+    tags: {},
+    groups: [],
+  }
+  const certificate = (usages: string[], dnsNames: string[], scope = 'deploy:prod') =>
+    decide(
+      set,
+      mint({ caller: payments, scope, audience: 'https://a.example', credential: 'x509', usages, dnsNames }),
+    )
+  expect(decide(set, mint({ caller: payments })).allow).toBe(true)
+  expect(certificate(['clientAuth'], []).allow).toBe(true)
+  expect(certificate(['serverAuth'], []).allow).toBe(false)
+  expect(certificate(['clientAuth'], ['bank.example']).allow).toBe(false)
+
+  const alone = load(examples[4]!)
+  const serve = (dnsNames: string[], credential: 'jwt' | 'x509' = 'x509') =>
+    decide(
+      alone,
+      mint({
+        caller: payments,
+        scope: 'mesh:serve:payments',
+        audience: 'https://mesh.acme.example',
+        credential,
+        usages: ['serverAuth'],
+        dnsNames,
+      }),
+    )
+  expect(serve(['payments.mesh.acme.example'])).toMatchObject({ allow: true, ttl: 600 })
+  expect(serve([]).allow).toBe(true)
+  expect(serve(['bank.example']).allow).toBe(false)
+  expect(serve([], 'jwt').allow).toBe(false)
 })
