@@ -56,12 +56,19 @@ export interface BundleEndpoint {
   close(): Promise<void>
 }
 
-/** A SPIFFE trust domain: the authorities that sign SVIDs, and the bundle to check them with. */
-export function createTrustDomain(name: string, { alg = 'ES256' }: { alg?: TestAlg } = {}): TestTrustDomain {
+/**
+ * A SPIFFE trust domain: the authorities that sign SVIDs, and the bundle to check them with.
+ *
+ * @param options.now what its X.509 certificates are valid around, in milliseconds since the epoch
+ */
+export function createTrustDomain(
+  name: string,
+  { alg = 'ES256', now = Date.now() }: { alg?: TestAlg; now?: number } = {},
+): TestTrustDomain {
   const self: TestTrustDomain = {
     name,
     keys: [generateKey(alg, { use: 'jwt-svid' })],
-    x509: createX509TrustDomain(name),
+    x509: createX509TrustDomain(name, { now }),
     sequence: 1,
     refreshHint: 60,
     extraJwks: [],

@@ -191,6 +191,7 @@ export function makeAuthority(
       notAfter: now + 24 * hour,
       ...options,
       keys,
+      subject: name,
       extensions: {
         [oids.basicConstraints]: basicConstraints(true),
         [oids.keyUsage]: keyUsage([5, 6]),

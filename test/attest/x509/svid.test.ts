@@ -29,6 +29,8 @@ import { attestorFor, broker, clockSkew, outcome, spiffeSource } from '../source
 const second = 1_000
 const minute = 60 * second
 const hour = 60 * minute
+/** The time of all that follows, however long it takes. */
+const now = Math.floor(Date.now() / second) * second
 const own = 'hallpass.example'
 const id = 'spiffe://prod.example/ci/deployer'
 
@@ -45,8 +47,8 @@ afterAll(() => rm(folder, { recursive: true }))
 
 /** Two trust domains at once: prod by a bundle file, lab by a bundle endpoint; a third one, of the broker's own, by mistake. */
 async function setUp() {
-  prod = createTrustDomain('prod.example')
-  lab = createTrustDomain('lab.example')
+  prod = createTrustDomain('prod.example', { now })
+  lab = createTrustDomain('lab.example', { now })
   file = join(folder, `${crypto.randomUUID()}.json`)
   await prod.writeBundle(file)
   endpoint = await lab.serveBundle()
@@ -58,6 +60,7 @@ async function setUp() {
     ],
     { ownTrustDomain: own },
   )
+  attestor.time.now = now
   const { attestCertificate } = attestor
   const attempt = (chain: Buffer[]) => outcome(attestCertificate(chain))
   /** Makes an SVID of prod and attests it. */
@@ -90,7 +93,7 @@ describe('an X.509-SVID', () => {
       attestation: {
         sha256: sha256.digest('hex'),
         useKey: expect.stringMatching(/^[0-9a-f]{64}$/),
-        acceptableUntil: Math.floor((time.now + 5 * minute) / second) * second,
+        acceptableUntil: time.now + 5 * minute,
         reuse: 'any',
         x5tS256,
       },
@@ -111,7 +114,7 @@ describe('an X.509-SVID', () => {
 
   it('is acceptable until the first certificate of its path ends', async () => {
     const { attestCertificate, time } = await setUp()
-    const notAfter = Math.floor(time.now / second) * second + 2 * minute
+    const notAfter = time.now + 2 * minute
     const signer = prod.x509.intermediate({ notAfter })
     expect(
       (await attestCertificate(prod.x509.svid('/x', { signer }).chain)).attestation.acceptableUntil,
@@ -131,7 +134,7 @@ describe('an X.509-SVID', () => {
       'with an extension that is not known and not critical',
       { moreExtensions: [extension('1.2.3.4', false, octetString())] },
     ],
-    ['that starts within the clock skew', { notBefore: Date.now() + clockSkew - 5 * second }],
+    ['that starts within the clock skew', { notBefore: now + clockSkew - 5 * second }],
     [
       'without key identifiers',
       { extensions: { [oids.authorityKeyIdentifier]: null, [oids.subjectKeyIdentifier]: null } },
@@ -193,8 +196,8 @@ describe('an X.509-SVID', () => {
       'critical_extension',
       { moreExtensions: [extension('1.2.3.4', true, octetString())] },
     ],
-    ['that has expired', 'expired', { notAfter: Date.now() - second }],
-    ['that is not valid yet', 'not_yet_valid', { notBefore: Date.now() + clockSkew + 5 * second }],
+    ['that has expired', 'expired', { notAfter: now - second }],
+    ['that is not valid yet', 'not_yet_valid', { notBefore: now + clockSkew + 5 * second }],
     ['with a key of 1,024 bits', 'weak_key', { keyKind: 'RSA-1024' }],
     ['with the exponent 1', 'weak_key', { keyKind: 'RSA-e1' }],
     ['signed over SHA-1', 'weak_key', { signing: signings.ecdsaSha1 }],
@@ -283,8 +286,8 @@ describe('the signers between an X.509-SVID and its trust domain’s authority',
     ['are no authorities', 'signer', withExtension('basicConstraints', basicConstraints(false))],
     ['may not sign certificates', 'signer', withExtension('keyUsage', keyUsage([6]))],
     ['do not say what their key is for', 'signer', withExtension('keyUsage', null)],
-    ['have expired', 'expired', { notAfter: Date.now() - second }],
-    ['are not valid yet', 'not_yet_valid', { notBefore: Date.now() + hour }],
+    ['have expired', 'expired', { notAfter: now - second }],
+    ['are not valid yet', 'not_yet_valid', { notBefore: now + hour }],
     ['have a weak key', 'weak_key', { keyKind: 'RSA-1024' }],
     ['are signed over SHA-1', 'weak_key', { signing: signings.ecdsaSha1 }],
     [
@@ -381,12 +384,8 @@ describe('the signers between an X.509-SVID and its trust domain’s authority',
   it('are refused when they sign one another and nobody signs them', async () => {
     const { attempt } = await setUp()
     const [a, b] = [generateKeys(), generateKeys()]
-    const one = makeAuthority(
-      { keys: a, subject: 'one' },
-      Date.now(),
-      makeAuthority({ keys: b, subject: 'two' }),
-    )
-    const two = makeAuthority({ keys: b, subject: 'two' }, Date.now(), one)
+    const one = makeAuthority({ keys: a, subject: 'one' }, now, makeAuthority({ keys: b, subject: 'two' }))
+    const two = makeAuthority({ keys: b, subject: 'two' }, now, one)
     const chain = prod.x509.svid('/a', { signer: one, intermediates: [one, two, one] }).chain
     expect(await attempt(chain)).toBe('path')
   })
@@ -436,12 +435,13 @@ describe('the X.509 authorities of a bundle', () => {
   /** Another attestor for the bundle file as it is now. */
   async function setUpAgain() {
     const attestor = attestorFor([spiffeSource({ trustDomain: 'prod.example', bundle: { file } })])
+    attestor.time.now = now
     return { ...attestor, attempt: (chain: Buffer[]) => outcome(attestor.attestCertificate(chain)) }
   }
 
   it.each<[string, string, CertificateOptions]>([
-    ['that has expired', 'expired', { notAfter: Date.now() - second }],
-    ['that is not valid yet', 'not_yet_valid', { notBefore: Date.now() + hour }],
+    ['that has expired', 'expired', { notAfter: now - second }],
+    ['that is not valid yet', 'not_yet_valid', { notBefore: now + hour }],
     ['that has a weak key', 'path', { keyKind: 'RSA-1024' }],
     ['that is no authority', 'path', withExtension('basicConstraints', null)],
     ['that may not sign certificates', 'path', withExtension('keyUsage', keyUsage([6]))],
@@ -523,7 +523,7 @@ describe('the X.509 authorities of a bundle', () => {
   it('come beside the JWT-SVID keys, in one load', async () => {
     const { attempt, attest } = await setUp()
     expect(await attempt(lab.x509.svid('/a').chain)).toBe('accepted')
-    expect(await outcome(attest(lab.svid('/a', { audience: broker })))).toBe('accepted')
+    expect(await outcome(attest(lab.svid('/a', { audience: broker, now })))).toBe('accepted')
     expect(endpoint.requests).toBe(1)
   })
 })
