@@ -5,14 +5,20 @@ import type { Config } from '../config.ts'
 import type { Metrics } from '../observe/metrics.ts'
 
 /** Requests that come before the broker can serve get 503; connections are closed once what is under way is answered. */
-export async function listen(
-  host: string,
-  port: number,
-): Promise<{ port: number; serve: (app: Express) => void; close: () => Promise<void> }> {
+export interface Door {
+  port: number
+  serve: (app: Express) => void
+  close: () => Promise<void>
+}
+
+export const listen = (host: string, port: number): Promise<Door> => serverDoor(createServer(), host, port)
+
+/** The same, for a server that speaks HTTP in its own way. */
+export async function serverDoor(server: Server, host: string, port: number): Promise<Door> {
   let handle: RequestListener = (_request, response) => {
     response.writeHead(503, { 'Retry-After': '1' }).end()
   }
-  const server = createServer((request, response) => handle(request, response))
+  server.on('request', (request, response) => handle(request, response))
   // Slow senders hold a connection, and nothing else, for this long.
   server.headersTimeout = 10_000
   server.requestTimeout = 30_000
