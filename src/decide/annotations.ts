@@ -1,20 +1,23 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs'
 import { nearest } from '../config/near.ts'
 import { parseDuration } from '../duration.ts'
+import type { Binding } from './decision.ts'
 import { credentialActions } from './vocabulary.ts'
 
 /** Of the contract, for what this version does not have. A condition that is not honoured must not load. */
-const notYet: ReadonlySet<string> = new Set(['approval', 'binding'])
+const notYet: ReadonlySet<string> = new Set(['approval'])
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/
 
 /** Names that mean something, now or in the contract: what is nearly one of them is a slip, not a remark. */
-const meaningful = ['id', 'ttl', ...notYet]
+const meaningful = ['id', 'ttl', 'binding', ...notYet]
 
 export interface Annotations {
   id: string | null
   /** Seconds. */
   ttl: number | null
+  /** What the credential must be bound to. */
+  binding: Binding | null
   description: string | null
   faults: string[]
 }
@@ -23,7 +26,13 @@ export interface Annotations {
 export function readAnnotations(policy: PolicyJson): Annotations {
   // An annotation without a value is null there, whatever the declared type says.
   const given: Record<string, string | null> = policy.annotations ?? {}
-  const read: Annotations = { id: null, ttl: null, description: given.description ?? null, faults: [] }
+  const read: Annotations = {
+    id: null,
+    ttl: null,
+    binding: null,
+    description: given.description ?? null,
+    faults: [],
+  }
   if (!Object.hasOwn(given, 'id')) read.faults.push('every policy needs an @id')
   for (const [name, value] of Object.entries(given)) {
     if (name === 'id') {
@@ -34,10 +43,12 @@ export function readAnnotations(policy: PolicyJson): Annotations {
       const ttl = parseDuration(value ?? '')
       read.ttl = ttl ? ttl / 1000 : null
       if (read.ttl === null) read.faults.push('@ttl must be a duration such as "90s", "5m" or "8h"')
-      if (policy.effect === 'forbid') read.faults.push('@ttl on a forbid has no meaning')
-      if (!credentialActions.some(action => admitsAction(policy, action))) {
-        read.faults.push('@ttl has no meaning here: the policy is not about credentials')
-      }
+      read.faults.push(...misplaced(policy, name))
+    } else if (name === 'binding') {
+      if (value === 'mtls') read.binding = value
+      else if (value === 'dpop') read.faults.push('@binding("dpop") cannot be honoured by this version')
+      else read.faults.push('@binding must be "mtls"')
+      read.faults.push(...misplaced(policy, name))
     } else if (notYet.has(name)) {
       read.faults.push(`@${name} cannot be honoured by this version`)
     } else {
@@ -46,6 +57,16 @@ export function readAnnotations(policy: PolicyJson): Annotations {
     }
   }
   return read
+}
+
+/** What is wrong with an annotation that constrains grants where there can be none. */
+function misplaced(policy: PolicyJson, name: string): string[] {
+  return [
+    ...(policy.effect === 'forbid' ? [`@${name} on a forbid has no meaning`] : []),
+    ...(credentialActions.some(action => admitsAction(policy, action))
+      ? []
+      : [`@${name} has no meaning here: the policy is not about credentials`]),
+  ]
 }
 
 /** Whether the policy's scope admits the action. There are no groups of actions, so `in` is a list. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import * as cedar from '@cedar-policy/cedar-wasm/nodejs'
 import { type Annotations, admitsAction, readAnnotations } from './annotations.ts'
+import type { Binding } from './decision.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { byPlace, type Fault, faultText, placeOf } from './fault.ts'
 import { createMemo, type Memo } from './memo.ts'
@@ -25,6 +26,8 @@ export interface CompiledPolicy {
   effect: 'permit' | 'forbid'
   /** Of `@ttl`, in seconds. */
   ttl: number | null
+  /** Of `@binding`. */
+  binding: Binding | null
   description: string | null
   /** Where it stands: `ci.cedar:3`. */
   place: string
@@ -142,10 +145,10 @@ const placeText = (source: PolicySource): string =>
   `${source.file.name}:${placeOf(source.file.text, source.start).line}`
 
 function compiledPolicy(source: AnnotatedSource): CompiledPolicy {
-  const { id, ttl, description } = source.annotations
+  const { id, ttl, binding, description } = source.annotations
   if (id === null) throw new Error('a policy without an @id got past its fault')
   const { text, json } = source
-  return { id, effect: json.effect, ttl, description, place: placeText(source), text, json }
+  return { id, effect: json.effect, ttl, binding, description, place: placeText(source), text, json }
 }
 
 function builtIns(): CompiledPolicy[] {

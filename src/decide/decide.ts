@@ -69,7 +69,12 @@ function judge(compiled: CompiledPolicies, { allow, satisfied, failed }: CedarAn
       : refused(compiled, 'no policy permits it')
   }
   const ttls = satisfied.map(id => compiled.policies.get(id)?.ttl ?? null).filter(ttl => ttl !== null)
-  return decision(compiled, { allow, policies: satisfied, ttl: ttls.length > 0 ? Math.min(...ttls) : null })
+  return decision(compiled, {
+    allow,
+    policies: satisfied,
+    ttl: ttls.length > 0 ? Math.min(...ttls) : null,
+    binding: satisfied.some(id => compiled.policies.get(id)?.binding === 'mtls') ? 'mtls' : null,
+  })
 }
 
 type CedarAnswer = ReturnType<CompiledPolicies['engine']['evaluate']>
@@ -105,4 +110,4 @@ const refused = (compiled: CompiledPolicies, reason: string, policies: string[] 
 const decision = (
   compiled: CompiledPolicies,
   made: Pick<Decision, 'allow' | 'policies'> & Partial<Decision>,
-): Decision => ({ reason: null, ttl: null, ...made, version: compiled.version })
+): Decision => ({ reason: null, ttl: null, binding: null, ...made, version: compiled.version })

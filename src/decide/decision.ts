@@ -77,6 +77,9 @@ export interface TaskView {
   openedAt: number
 }
 
+/** What a credential is bound to, so that whoever steals it has nothing: `mtls`, the client's certificate (RFC 8705 §3). */
+export type Binding = 'mtls'
+
 export interface Decision {
   allow: boolean
   /** `@id`s of the policies that decided: the satisfied permits, or the forbids that overrode them. */
@@ -85,6 +88,8 @@ export interface Decision {
   reason: string | null
   /** The shortest `@ttl` of the permits that were satisfied, in seconds. */
   ttl: number | null
+  /** Set where a permit that was satisfied has a `@binding`: what is minted must be bound to it. */
+  binding: Binding | null
   /** Version of the policy set that decided: a hash of its text. */
   version: string
 }

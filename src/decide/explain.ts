@@ -8,6 +8,8 @@ export function explainText(compiled: CompiledPolicies, ask: Ask, decision: Deci
   const lines = [`${decision.allow ? 'ALLOW' : 'DENY'}  ${askText(ask)}`]
   for (const id of decision.policies) lines.push(`  ${verb(compiled, id)} by ${policyText(compiled, id)}`)
   if (decision.ttl !== null) lines.push(`  a credential lives at most ${decision.ttl} s`)
+  if (decision.binding !== null)
+    lines.push('  a credential is bound to the certificate of a mutual-TLS client')
   if (decision.reason !== null) lines.push(`  because ${decision.reason}`)
   if (!decision.allow && decision.policies.length === 0) lines.push(...notSatisfied(compiled, ask))
   lines.push(`  policy set ${decision.version}`)

@@ -22,6 +22,7 @@ export function decideOn(
       policies: [],
       reason: 'a Hallpass token may do only this on its own task',
       ttl: null,
+      binding: null,
       version: '',
     }
   return deps.decide({ ...circumstances(deps, asker), action, task: viewOf(task, asker) })

@@ -56,9 +56,22 @@ describe('a policy does not load', () => {
       ['@approval cannot be honoured'],
     ],
     [
-      'that needs a bound credential',
+      'that needs a credential bound by what is not there yet',
       `@id("a") @binding("dpop") permit(${mintable});`,
-      ['@binding cannot be honoured'],
+      ['@binding("dpop") cannot be honoured'],
+    ],
+    ['with a @binding to nothing known', `@id("a") @binding("MTLS") permit(${mintable});`, ['must be "mtls"']],
+    ['with a @binding to nothing', `@id("a") @binding permit(${mintable});`, ['must be "mtls"']],
+    ['that forbids with a @binding', `@id("a") @binding("mtls") forbid(${mintable});`, ['@binding on a forbid']],
+    [
+      'with a @binding where no credential is made',
+      `@id("a") @binding("mtls") permit(principal, action == Action::"read", resource);`,
+      ['not about credentials'],
+    ],
+    [
+      'with what is nearly a @binding',
+      `@id("a") @bindings("mtls") permit(${mintable});`,
+      ['@bindings is not known; @binding is'],
     ],
     [
       'with an annotation that is nearly one that means something',

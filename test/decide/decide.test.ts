@@ -61,6 +61,7 @@ describe('invariant 5, unknown is no', () => {
       policies: [],
       reason: 'policies could not be evaluated: broken',
       ttl: null,
+      binding: null,
       version: set.version,
     })
     expect(decide(set, mint({ ttl: 1 })).policies).toEqual(['broken'])
@@ -147,6 +148,21 @@ describe('invariant 5, unknown is no', () => {
 })
 
 describe('a decision explains itself', () => {
+  test('one satisfied permit with a @binding binds, asked again or for the first time', () => {
+    const set = compiled(`@id("a") permit(principal, action == Action::"mint", resource);
+      @id("b") @binding("mtls") permit(principal, action == Action::"mint", resource) when { context.audience == "bound" };
+      @id("c") @binding("mtls") permit(principal, action == Action::"mint", resource) when { context.audience == "no" };
+      @id("d") forbid(principal, action == Action::"mint", resource) when { context.audience == "no" };`)
+    for (let time = 0; time < 2; time++) {
+      expect(decide(set, mint({ audience: 'free' }))).toMatchObject({ policies: ['a'], binding: null })
+      expect(decide(set, mint({ audience: 'bound' }))).toMatchObject({
+        policies: ['a', 'b'],
+        binding: 'mtls',
+      })
+      expect(decide(set, mint({ audience: 'no' }))).toMatchObject({ allow: false, binding: null })
+    }
+  })
+
   test('an allow names every permit that was satisfied, and the shortest of their lives', () => {
     const set = compiled(`@id("c") @ttl("10m") permit(principal, action == Action::"mint", resource);
       @id("a") permit(principal, action, resource);
@@ -157,6 +173,7 @@ describe('a decision explains itself', () => {
       policies: ['a', 'b', 'c'],
       reason: null,
       ttl: 90,
+      binding: null,
       version: set.version,
     })
   })

@@ -276,7 +276,16 @@ function unchecked(text: string, index: number): CompiledPolicy {
   const parsed = cedar.policyToJson(text)
   if (parsed.type === 'failure') throw new Error(`${text}\n${JSON.stringify(parsed.errors)}`)
   const { json } = parsed
-  return { id: `p${index}`, effect: json.effect, ttl: null, description: null, place: '', text, json }
+  return {
+    id: `p${index}`,
+    effect: json.effect,
+    ttl: null,
+    binding: null,
+    description: null,
+    place: '',
+    text,
+    json,
+  }
 }
 
 function admitted({ action, caller }: Ask): boolean {
