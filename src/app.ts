@@ -8,7 +8,8 @@ import { createPolicyStore } from './decide/policy-store.ts'
 import { loadContract } from './http/contract.ts'
 import type { HttpDeps } from './http/deps.ts'
 import { createLimits } from './http/limits.ts'
-import { listen, listenForMetrics, urlHost } from './http/listen.ts'
+import { type Door, listen, listenForMetrics, urlHost } from './http/listen.ts'
+import { certificateInFiles, listenForMtls } from './http/listen-mtls.ts'
 import { oncePerSecond } from './http/once-per-second.ts'
 import { createHttp } from './http/server.ts'
 import { keyTimes } from './mint/key-schedule.ts'
@@ -16,6 +17,7 @@ import { openKeyring } from './mint/keyring.ts'
 import { statusIndexes } from './mint/status-index.ts'
 import { type AuthoritiesDeps, certificateUrls, openAuthorities } from './mint/x509/authorities.ts'
 import { makers, type X509 } from './mint/x509/issue-certificate.ts'
+import { serverIdentity } from './mint/x509/server-identity.ts'
 import type { Asker } from './observe/asker.ts'
 import { createMetrics, type Metrics } from './observe/metrics.ts'
 import { unprovenRefusals } from './observe/unproven.ts'
@@ -49,6 +51,8 @@ export interface Broker {
   config: Config
   /** Where it listens. */
   url: string
+  /** Where it listens for mutual TLS. */
+  mtlsUrl: string | null
   metricsUrl: string | null
   /** One round of the sweeper, now. */
   sweep(): Promise<void>
@@ -120,9 +124,19 @@ async function start(
     await x509?.authorities.maintain()
   }
   const { trust, issuer, clockSkew, credentials, tasks } = config
-  const attestor = createAttestor({ trust, issuer, clockSkew, clock, log })
+  const attestor = createAttestor({
+    trust,
+    issuer,
+    ownTrustDomain: config.pki?.trustDomain,
+    clockSkew,
+    clock,
+    log,
+  })
   attestor.start()
   stops.push(() => attestor.stop())
+
+  const mtlsDoor = await openForMtls(config, x509, { clock, log })
+  stops.push(() => mtlsDoor?.close())
 
   // 5. The stories, and the doors to them.
   const writeDecision = counted(metrics, decisionWriter(db))
@@ -167,6 +181,7 @@ async function start(
     statusIndexes: statusIndexes({ db, clock, log, ttlMax: credentials.ttlMax }),
     memory: taskMemory(db, findByName),
     listen: config.listen,
+    mtlsPort: mtlsDoor?.port ?? null,
     hooks: config.hooks,
     runsOf: runsOf(config),
     contract: loadContract(),
@@ -221,9 +236,11 @@ async function start(
   const metricsUrl = await listenForMetrics(config, metrics, stops)
 
   door.serve(app)
+  mtlsDoor?.serve(app)
   return {
     config,
     url: `http://${urlHost(config.listen.host)}:${door.port}`,
+    mtlsUrl: mtlsDoor && `https://${urlHost(config.listen.host)}:${mtlsDoor.port}`,
     metricsUrl,
     sweep: sweeper.sweep,
   }
@@ -248,6 +265,21 @@ const pkiLists = (
   crl: crls({ record: followCertificates({ db, clock }), authorities, urls }),
   ocsp: ocspResponses({ db, clock, authorities }),
 })
+
+/** The listener for mutual TLS; null where none is configured. It shows the certificate in its files, or one that the broker made itself. */
+async function openForMtls(
+  { listen: { host, mtls }, issuer }: Config,
+  x509: X509 | null,
+  { clock, log }: { clock: Clock; log: Logger },
+): Promise<Door | null> {
+  if (mtls === null) return null
+  const { port, cert, key } = mtls
+  if (cert !== null && key !== null)
+    return listenForMtls({ host, port, certificate: certificateInFiles({ cert, key }), log })
+  if (!x509) throw new Error('there is no certificate for mutual TLS, and nothing that issues one')
+  const certificate = await serverIdentity({ ...x509, issuer, clock })
+  return listenForMtls({ host, port, certificate, log })
+}
 
 async function embedded(
   { dataDir }: Config,

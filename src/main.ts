@@ -14,7 +14,8 @@ try {
   const config = loadConfig({ env: process.env, cwd: process.cwd() })
   for (const warning of config.warnings) log.warn(warning)
   const broker = await startBroker(config, { log })
-  log.info({ url: broker.url, issuer: broker.config.issuer, metrics: broker.metricsUrl }, 'hallpass is open')
+  const { url, mtlsUrl: mtls, metricsUrl: metrics } = broker
+  log.info({ url, issuer: broker.config.issuer, mtls, metrics }, 'hallpass is open')
 
   log.info({ signal: await asked }, 'draining')
   await broker.close()

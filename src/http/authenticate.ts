@@ -9,6 +9,7 @@ import { isLive } from '../revoke/live.ts'
 import { looksLikeOwnToken } from '../revoke/own-token.ts'
 import { mintedFor } from '../store/credentials.ts'
 import { addressOf } from './address.ts'
+import { type Connection, connectionOf } from './connection.ts'
 import type { HttpDeps } from './deps.ts'
 import { present } from './presented.ts'
 import { requestIdOf } from './request-id.ts'
@@ -17,14 +18,17 @@ import { requestIdOf } from './request-id.ts'
 const bearer = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
 
 /**
- * Who asks, by `Authorization: Bearer` (contract §3): an attestation, a Hallpass token for the broker itself, or the bootstrap operator
- * token. Throws `attestation_missing`, `attestation_invalid`, `attestation_reused`, `blocked`, `rate_limited` or `unavailable`.
+ * Who asks (contract §3): by `Authorization: Bearer`, with an attestation, a Hallpass token for the broker itself, or the bootstrap operator
+ * token; without it by the X.509-SVID that the connection's client showed. Where both are there, the certificate proves nobody: a token can
+ * be bound to it, and that is all. Throws `attestation_missing`, `attestation_invalid`, `attestation_reused`, `blocked`, `rate_limited` or `unavailable`.
  */
 export async function authenticate(deps: HttpDeps, request: Request, response: Response): Promise<Asker> {
   const header = request.get('Authorization')
   const token = header === undefined ? null : (bearer.exec(header)?.[1] ?? '')
-  present(response, token)
-  const asker = await askerOf(deps, request, response, token)
+  const connection = connectionOf(request)
+  present(response, token ?? connection?.certificate ?? null)
+  const common = commonOf(request, response)
+  const asker = { ...common, ...(await whoAsks(deps, token, connection)) }
   await deps.limits.principal(asker.principal.id)
   await mustNotBeBlocked(deps, asker)
   if (await deps.useOnce(asker)) return asker
@@ -51,19 +55,29 @@ async function mustNotBeBlocked({ blocks, clock, writeDecision }: HttpDeps, aske
   await refusalsLogged(newEvent(asker, 'attest', clock(), {}), writeDecision, () => Promise.reject(blocked))
 }
 
-async function askerOf(
+/** What is known of whoever asks before they have proved who they are. */
+export const commonOf = (request: Request, response: Response): Omit<Asker, 'principal' | 'token'> => ({
+  requestId: requestIdOf(response),
+  address: addressOf(request),
+  certificate: connectionOf(request)?.thumbprint ?? null,
+})
+
+/** Whether the caller says who they are, which is then to be proven. */
+export const saysWho = (request: Request): boolean =>
+  request.get('Authorization') !== undefined || connectionOf(request) !== null
+
+async function whoAsks(
   deps: HttpDeps,
-  request: Request,
-  response: Response,
   token: string | null,
-): Promise<Asker> {
+  connection: Connection | null,
+): Promise<Pick<Asker, 'principal' | 'token'>> {
+  if (token === null && connection)
+    return { principal: await deps.attestor.attestCertificate(connection.chain), token: null }
   if (token === null) throw new HallpassError('attestation_missing', 'This needs Authorization: Bearer.')
   if (token === '') throw invalid()
-  const common = { requestId: requestIdOf(response), address: addressOf(request) }
-  if (looksLikeOperatorToken(token))
-    return { ...common, principal: await bootstrap(deps, token), token: null }
-  if (looksLikeOwnToken(token)) return { ...common, ...(await taskToken(deps, token)) }
-  return { ...common, principal: await deps.attestor.attest(token), token: null }
+  if (looksLikeOperatorToken(token)) return { principal: await bootstrap(deps, token), token: null }
+  if (looksLikeOwnToken(token)) return taskToken(deps, token, connection)
+  return { principal: await deps.attestor.attest(token), token: null }
 }
 
 async function bootstrap(deps: HttpDeps, token: string): Promise<Principal> {
@@ -79,14 +93,19 @@ async function bootstrap(deps: HttpDeps, token: string): Promise<Principal> {
   }
 }
 
-/** A live token of ours that is for the broker alone. */
-async function taskToken(deps: HttpDeps, token: string): Promise<Pick<Asker, 'principal' | 'token'>> {
+/** A live token of ours that is for the broker alone. One that is bound to a certificate is its holder's alone (RFC 8705 §3). */
+async function taskToken(
+  deps: HttpDeps,
+  token: string,
+  connection: Connection | null,
+): Promise<Pick<Asker, 'principal' | 'token'>> {
   const claims = deps.openToken(token)
   const found = claims && claims.aud === deps.issuer ? await deps.readCredential(claims.jti) : null
   // Policy judges it by the claims that it was minted for.
   const workload =
     found && isLive(found, deps.clock()) ? await mintedFor(deps.db, found.credential.jti) : null
   if (!claims || !found || !workload) throw invalid()
+  if (claims.cnf && claims.cnf['x5t#S256'] !== connection?.thumbprint) throw invalid('certificate_mismatch')
   const { task } = found
   return {
     principal: {
@@ -106,5 +125,9 @@ const presented = (token: string, acceptableUntil: number): Principal['attestati
   return { sha256, useKey: sha256, acceptableUntil, reuse: 'any' }
 }
 
-const invalid = (): HallpassError =>
-  new HallpassError('attestation_invalid', 'The bearer token is not valid.')
+const invalid = (reason?: string): HallpassError =>
+  new HallpassError(
+    'attestation_invalid',
+    'The bearer token is not valid.',
+    reason === undefined ? {} : { cause: new Error(reason) },
+  )

@@ -31,6 +31,7 @@ export function credentialRoutes(deps: HttpDeps, router: Router): void {
         scopes: scopesOf(body.scope),
         audiences: [...new Set([body.audience].flat())],
         ttl: body.ttl ?? null,
+        binding: body.binding ?? null,
         taskId: taskId(request),
         taskVer: body.task_ver ?? null,
       }
@@ -74,7 +75,7 @@ function mustFit({ type, format, ...body }: MintRequest): void {
   const givesKey = type === 'x509' && format === undefined
   const needless = {
     jwt: ['csr', 'usages', 'dns_names', 'password'] as const,
-    x509: format === undefined ? [] : (['csr'] as const),
+    x509: format === undefined ? (['binding'] as const) : (['csr', 'binding'] as const),
   }[type].filter(name => body[name] !== undefined)
   const paths = [
     ...needless.map(name => ({ path: `/${name}`, message: `has no place with type ${type}` })),

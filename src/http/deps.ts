@@ -17,6 +17,8 @@ import type { PkiListDeps } from './pki-lists.ts'
 /** What the doors need: the stories' own needs, and who says who asks. */
 export interface HttpDeps extends TokenDeps, OrganisationDeps, IntrospectDeps, RevokeDeps {
   listen: Pick<Config['listen'], 'trustedProxies'>
+  /** Where mutual TLS is spoken; null: nowhere. */
+  mtlsPort: number | null
   hooks: Config['hooks']
   attestor: Attestor
   contract: Contract

@@ -30,7 +30,7 @@ export function discoveryRoutes(deps: HttpDeps, router: Router, { jwksMaxAge }: 
   const at = endpoints(issuer)
   const path = new URL(issuer).pathname.replace(/\/$/, '')
 
-  const metadata = open(() => ({ headers: caching, body: serverMetadata(issuer, at) }))
+  const metadata = open(() => ({ headers: caching, body: serverMetadata(issuer, at, deps.mtlsPort) }))
   const openid = open(() => ({ headers: caching, body: openidConfiguration(issuer, at, credentials) }))
   router.get('/.well-known/oauth-authorization-server', metadata)
   router.get('/.well-known/openid-configuration', openid)
@@ -62,7 +62,11 @@ function endpoints(issuer: string): Record<'token' | 'introspect' | 'revoke' | '
   }
 }
 
-const serverMetadata = (issuer: string, at: ReturnType<typeof endpoints>): Record<string, unknown> => ({
+const serverMetadata = (
+  issuer: string,
+  at: ReturnType<typeof endpoints>,
+  mtlsPort: number | null,
+): Record<string, unknown> => ({
   issuer,
   token_endpoint: at.token,
   jwks_uri: at.jwks,
@@ -70,9 +74,28 @@ const serverMetadata = (issuer: string, at: ReturnType<typeof endpoints>): Recor
   revocation_endpoint: at.revoke,
   response_types_supported: [],
   grant_types_supported: grantTypes,
-  token_endpoint_auth_methods_supported: ['private_key_jwt', 'none'],
+  token_endpoint_auth_methods_supported: [
+    'private_key_jwt',
+    'none',
+    ...(mtlsPort === null ? [] : ['tls_client_auth']),
+  ],
   token_endpoint_auth_signing_alg_values_supported: assertionAlgs,
+  ...(mtlsPort !== null && mtlsMetadata(issuer, mtlsPort)),
 })
+
+/** What a client does differently that comes with a certificate (RFC 8705 §3.3, §5). */
+function mtlsMetadata(issuer: string, port: number): Record<string, unknown> {
+  const { hostname, pathname } = new URL(issuer)
+  const at = endpoints(new URL(`https://${hostname}:${port}${pathname}`).href)
+  return {
+    tls_client_certificate_bound_access_tokens: true,
+    mtls_endpoint_aliases: {
+      token_endpoint: at.token,
+      introspection_endpoint: at.introspect,
+      revocation_endpoint: at.revoke,
+    },
+  }
+}
 
 const openidConfiguration = (
   issuer: string,

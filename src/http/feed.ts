@@ -3,7 +3,7 @@ import type { Request, Response, Router } from 'express'
 import { HallpassError } from '../errors.ts'
 import { admitFollower } from '../revoke/feed/admit.ts'
 import { addressOf } from './address.ts'
-import { authenticate } from './authenticate.ts'
+import { authenticate, saysWho } from './authenticate.ts'
 import type { HttpDeps } from './deps.ts'
 import { createFeedPlaces } from './feed-places.ts'
 import { queryOf } from './operation.ts'
@@ -27,8 +27,7 @@ export function feedRoutes(deps: HttpDeps, router: Router): void {
     if (response.socket !== request.socket)
       throw new HallpassError('malformed', 'The feed needs a connection of its own.')
     // 1. Who reads, if they say so.
-    const asker =
-      request.get('Authorization') === undefined ? null : await authenticate(deps, request, response)
+    const asker = saysWho(request) ? await authenticate(deps, request, response) : null
     if (asker) await admitFollower(deps, asker)
     if (request.method === 'HEAD') return void response.writeHead(200, headers).end()
     // 2. A place, for as long as the connection lasts.

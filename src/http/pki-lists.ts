@@ -111,7 +111,7 @@ async function ocspAnswer(
     if (!(error instanceof HallpassError) || (error.code !== 'malformed' && error.code !== 'unavailable'))
       throw error
     const requestId = requestIdOf(response)
-    unproven(error, { requestId, address: addressOf(request), token: null })
+    unproven(error, { requestId, address: addressOf(request), proof: null })
     if (error.code === 'malformed') return { der: ocspRefusals.malformedRequest, keep: null }
     const cause = error.cause instanceof Error ? error.cause.message : 'unknown'
     log.warn({ cause, request_id: requestId }, 'something that is needed is away')

@@ -45,7 +45,7 @@ export function errorHandler({ log, unproven }: { log: Logger; unproven: Unprove
       log.warn({ cause: causeOf(error), request_id: requestId }, 'something that is needed is away')
     // Whoever was known has the refusal's row already; of others it is counted and sampled.
     if (error.decisionId === undefined && error.code !== 'internal')
-      unproven(error, { requestId, address: addressOf(request), token: presentedBy(response) })
+      unproven(error, { requestId, address: addressOf(request), proof: presentedBy(response) })
     if (response.headersSent) return request.destroy()
 
     if (error.retryAfter !== undefined) response.set('Retry-After', String(error.retryAfter))

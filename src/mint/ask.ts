@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts'
-import type { Decision } from '../decide/decision.ts'
+import type { Binding, Decision } from '../decide/decision.ts'
 import { HallpassError } from '../errors.ts'
 import type { Asker } from '../observe/asker.ts'
 import type { Event } from '../observe/record.ts'
@@ -7,6 +7,7 @@ import type { Task } from '../store/task-record.ts'
 import { circumstances } from '../task/authorize.ts'
 import type { TaskDeps } from '../task/deps.ts'
 import { viewOf } from '../task/view.ts'
+import type { Confirmation } from './jwt.ts'
 
 /** What a caller asks a credential for. */
 export interface Ask {
@@ -14,6 +15,8 @@ export interface Ask {
   audiences: string[]
   /** Seconds; null: as long as policy and configuration give. */
   ttl: number | null
+  /** What it is to be bound to; null: to what policy says, if to anything. */
+  binding: Binding | null
   /** What a certificate is asked to be for; null for a token. */
   certificate: CertificateAsk | null
 }
@@ -24,10 +27,12 @@ export interface CertificateAsk {
   dnsNames: string[]
 }
 
-/** What policy allowed: these scopes, these audiences, this long. */
+/** What policy allowed: these scopes, these audiences, this long, for this holder. */
 export interface Grant {
   /** Whole seconds. */
   ttl: number
+  /** Of a token: whose it is; null: of whoever bears it. A certificate is its key's by itself. */
+  cnf: Confirmation | null
 }
 
 /** Scopes times audiences at the most: each is a decision. */
@@ -36,7 +41,11 @@ const questionsMost = 32
 const bytesMost = 8192
 
 /** Throws `malformed` or `invalid_target` for what no policy needs to be asked about. */
-export function checkAsk({ scopes, audiences }: Ask, issuer: string): void {
+export function checkAsk(
+  { scopes, audiences, binding }: Ask,
+  { certificate }: Pick<Asker, 'certificate'>,
+  issuer: string,
+): void {
   if (scopes.length === 0) throw new HallpassError('malformed', 'scope is required.')
   if (audiences.length === 0) throw new HallpassError('malformed', 'audience or resource is required.')
   if (scopes.length * audiences.length > questionsMost)
@@ -45,6 +54,8 @@ export function checkAsk({ scopes, audiences }: Ask, issuer: string): void {
     throw new HallpassError('malformed', `Scopes and audiences have more than ${bytesMost} bytes.`)
   if (audiences.length > 1 && audiences.includes(issuer))
     throw new HallpassError('invalid_target', 'A token for the broker itself is for nobody else.')
+  if (binding !== null && certificate === null)
+    throw new HallpassError('malformed', 'binding=mtls needs a client certificate on this connection.')
 }
 
 /** As they stand in the token. */
@@ -52,14 +63,14 @@ const bytesOf = (texts: string[]): number => texts.reduce((sum, text) => sum + B
 
 /**
  * Asks policy for each scope and audience; all must be allowed. Throws `refused` naming the first scope that is not, or `invalid_target`
- * where no scope passes for an audience. The shortest of the lifetimes wins.
+ * where no scope passes for an audience. The shortest of the lifetimes wins, and one `@binding` binds.
  */
 export function decideMint(
   deps: Pick<TaskDeps, 'decide' | 'clock'>,
   credentials: Config['credentials'],
   event: Event,
   task: Task,
-  { scopes, audiences, ttl, certificate }: Ask,
+  { scopes, audiences, ttl, binding, certificate }: Ask,
 ): Grant {
   const asked = Math.floor(
     Math.min(ttl === null ? credentials.ttlDefault : ttl * 1000, credentials.ttlMax) / 1000,
@@ -83,7 +94,19 @@ export function decideMint(
   }
   return {
     ttl: Math.min(asked, ...event.decisions.map(decision => decision.ttl ?? Number.POSITIVE_INFINITY)),
+    cnf: certificate ? null : confirmationOf(event, binding),
   }
+}
+
+/** Throws `refused` where policy asks for a holder who proves it with a certificate, and this one has shown none. */
+function confirmationOf({ asker, decisions }: Event, asked: Binding | null): Confirmation | null {
+  if (asked === null && decisions.every(({ binding }) => binding === null)) return null
+  if (asker.certificate === null)
+    throw new HallpassError(
+      'refused',
+      'Policy allows this over mutual TLS alone: the token is bound to the client’s certificate.',
+    )
+  return { 'x5t#S256': asker.certificate }
 }
 
 /** Tells apart, for the token endpoint's `error`, an audience for which nothing is allowed from a scope that is not. */

@@ -4,7 +4,7 @@ import type { Asker } from '../observe/asker.ts'
 import type { NewCredential } from '../store/reservation.ts'
 import type { Task } from '../store/task-record.ts'
 import type { Wanted } from '../task/for-mint.ts'
-import type { Ask } from './ask.ts'
+import type { Ask, Grant } from './ask.ts'
 import { issue, type MintDeps } from './issue.ts'
 import { signAccessToken } from './jwt.ts'
 import type { Keyring } from './keyring.ts'
@@ -39,7 +39,7 @@ export function issueToken(deps: TokenDeps, asker: Asker, ask: Ask & Wanted): Pr
     signer: () => keyring.signer(algFor(credentials, ask.audiences)),
     place: ({ kid }, expiresAt) => statusIndexes.take(kid, expiresAt),
     reload: () => keyring.reload(),
-    sign: (task, credential, key) => sign(deps, task, credential, key),
+    sign: (task, credential, key, grant) => sign(deps, task, credential, key, grant),
   })
 }
 
@@ -62,6 +62,7 @@ async function sign(
   task: Task,
   credential: NewCredential,
   key: SigningKey,
+  { cnf }: Grant,
 ): Promise<IssuedToken> {
   const { jti, scope, audience, status } = credential
   const iat = credential.issuedAt.getTime() / 1000
@@ -78,6 +79,7 @@ async function sign(
     task_id: task.id,
     task_ver: task.ver,
     ...(task.ancestors.length > 0 && { task_path: task.ancestors.map(({ id, ver }) => `${id}:${ver}`) }),
+    ...(cnf && { cnf }),
     ...(status && { status: { status_list: { idx: status.idx, uri: statusListUri(issuer, status.list) } } }),
   })
   return { accessToken, jti, expiresIn: exp - iat, scope, taskId: task.id }

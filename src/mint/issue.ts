@@ -66,12 +66,13 @@ export async function issue<Key extends Signer, Issued>(
     task_id: ask.taskId,
     task_ver: ask.taskVer,
     credential: form.type,
+    ...(ask.binding && { binding: ask.binding }),
     ...form.asked,
   })
   return refusalsLogged(event, deps.writeDecision, async () => {
     if (asker.token || asker.principal.kind !== 'workload')
       throw new HallpassError('refused', 'Only a workload’s attestation mints.')
-    checkAsk(ask, deps.issuer)
+    checkAsk(ask, asker, deps.issuer)
     Object.assign(event.asked, form.check())
     const who = { principal: asker.principal.id, trust: asker.principal.trust }
     await mustNotBeBlocked(deps.blocks, who)

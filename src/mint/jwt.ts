@@ -4,6 +4,11 @@ import type { SigningAlg } from '../config.ts'
 import { sideBySide } from '../ecdsa.ts'
 import type { SigningKey } from './signing-key.ts'
 
+/** Whose it is: of whoever has the private key of this certificate (RFC 7800 §3.1, RFC 8705 §3.1). */
+export interface Confirmation {
+  'x5t#S256': string
+}
+
 /** Claims of an access token (RFC 9068 §2.2, contract §4). */
 export interface AccessTokenClaims {
   iss: string
@@ -18,6 +23,8 @@ export interface AccessTokenClaims {
   task_ver: number
   /** `<id>:<ver>` of each task above, root first; absent at the root. */
   task_path?: string[]
+  /** Who holds it; absent where whoever bears it does. */
+  cnf?: Confirmation
   /** Its place in a Token Status List (draft-ietf-oauth-status-list, Referenced Token). */
   status?: { status_list: { idx: number; uri: string } }
 }

@@ -8,4 +8,6 @@ export interface Asker {
   requestId: string
   /** The caller's IP address, as far as the proxies are trusted. */
   address: string | null
+  /** Thumbprint of the certificate that the connection's client showed (`x5t#S256`, RFC 8705 §3.1); null without mutual TLS. */
+  certificate: string | null
 }

@@ -10,8 +10,8 @@ import type { Metrics } from './metrics.ts'
 export interface Stranger {
   requestId: string
   address: string | null
-  /** What it presented, if anything. Only its digest is kept. */
-  token: string | null
+  /** What it presented, if anything: a token, or a certificate's DER. Only its digest is kept. */
+  proof: string | Buffer | null
 }
 
 export type Unproven = (error: HallpassError, stranger: Stranger) => void
@@ -76,7 +76,7 @@ function reasonOf({ code, cause }: HallpassError): string | null {
 function rowOf(
   error: HallpassError,
   reason: string,
-  { requestId, address, token }: Stranger,
+  { requestId, address, proof }: Stranger,
   at: Date,
 ): DecisionRow {
   return {
@@ -97,7 +97,7 @@ function rowOf(
     asked: {},
     workload: null,
     context: null,
-    attestation: token === null ? null : createHash('sha256').update(token).digest('hex'),
+    attestation: proof === null ? null : createHash('sha256').update(proof).digest('hex'),
     address,
   }
 }

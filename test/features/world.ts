@@ -30,6 +30,8 @@ type Fields = Record<string, string | string[] | undefined>
 export interface World {
   broker: TestBroker
   prod: TestTrustDomain
+  /** The file that the broker reads the bundle of `prod` from. */
+  bundle: string
   ci: TestIssuer
   /** A fresh JWT-SVID of `spiffe://prod.example` and this path. */
   as(path: string): string
@@ -84,6 +86,7 @@ export async function startWorld(options: TestBrokerOptions = {}): Promise<World
   const world: World = {
     broker,
     prod,
+    bundle,
     ci,
     as: path => prod.svid(path, { audience: testIssuer, now: now() }),
     job: more => ci.sign(jobClaims(now(), more)),

@@ -12,6 +12,7 @@ const ask = {
   audiences: ['https://deploy.example'],
   ttl: null,
   taskVer: null,
+  binding: null,
   certificate: null,
 }
 

@@ -54,6 +54,7 @@ it('invariant 2: exp is never past deadline, ttl_max, what was asked, or the key
         audiences: ['https://deploy.example'],
         ttl,
         taskVer: null,
+        binding: null,
         certificate: null,
       }
       try {

@@ -18,6 +18,8 @@ export interface TestBroker {
   config: Config
   /** Where `listen.metricsPort` is given. */
   metricsUrl: string | null
+  /** Where `listen.mtls` is given. */
+  mtlsUrl: string | null
   client: ReturnType<typeof createClient>
   /** Everything that was logged, a line each. */
   logged: string[]
@@ -104,6 +106,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
       issuer: broker.config.issuer,
       config: broker.config,
       metricsUrl: broker.metricsUrl,
+      mtlsUrl: broker.mtlsUrl,
       client: createClient({ baseUrl: broker.url }),
       logged,
       clock: {

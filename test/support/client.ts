@@ -37,7 +37,14 @@ const checker = contractChecker(document)
  * The tests' HTTP client. Every answer is held against openapi.yaml: a status, header, media type or body that is not
  * documented there rejects, so that each test is one of the contract as well.
  */
-export const createClient = ({ baseUrl }: { baseUrl: string }): Client => ({
+export const createClient = ({
+  baseUrl,
+  fetch = globalThis.fetch,
+}: {
+  baseUrl: string
+  /** In place of the platform's. */
+  fetch?: (url: URL, init: RequestInit & { headers: Headers }) => Promise<Response>
+}): Client => ({
   request: async <Body>(method: string, path: string, options: RequestOptions = {}) => {
     const url = new URL(baseUrl.replace(/\/$/, '') + path)
     // As it is sent: URL has resolved dots, and encoded what must be.

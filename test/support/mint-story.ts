@@ -62,6 +62,7 @@ export async function mintStory({ config, clock }: TestBroker): Promise<MintStor
       token: null,
       requestId: newId(),
       address: null,
+      certificate: null,
     }),
     async close() {
       attestor.stop()

@@ -66,6 +66,10 @@ export function attestationOf(
   return { token, expect: type?.endsWith(':jwt-spiffe') ? 'jwt-svid' : undefined }
 }
 
+/** Whether the grant is of a client that brings no assertion, and so proves who it is by its certificate. */
+export const isByCertificate = (form: TokenRequest, { role }: Grant): boolean =>
+  role === 'client' && form.client_assertion === undefined && form.client_assertion_type === undefined
+
 /** An absolute URI (RFC 3986 §4.3): a scheme, and no fragment. */
 const absoluteUri = /^[A-Za-z][A-Za-z0-9+.-]*:[^\s#]+$/
 

@@ -1,16 +1,17 @@
-import type { RequestHandler } from 'express'
+import type { Request, RequestHandler } from 'express'
 import { HallpassError } from '../../errors.ts'
 import { issueToken } from '../../mint/issue-token.ts'
 import { newEvent, refusalsLogged } from '../../observe/record.ts'
-import { addressOf } from '../address.ts'
+import { commonOf } from '../authenticate.ts'
 import { formOf } from '../bodies.ts'
+import { type Connection, connectionOf } from '../connection.ts'
 import type { HttpDeps } from '../deps.ts'
+import type { TokenRequest } from '../openapi.generated.d.ts'
 import { type Answer, open } from '../operation.ts'
 import { present } from '../presented.ts'
 import { tokenJson } from '../render.ts'
-import { requestIdOf } from '../request-id.ts'
 import { setRole } from './errors.ts'
-import { attestationOf, audiencesOf, grantOf, scopesOf } from './grants.ts'
+import { attestationOf, audiencesOf, type Grant, grantOf, isByCertificate, scopesOf } from './grants.ts'
 
 /** `POST /oauth2/token`: an attestation in, a task's token out. Three grants, one story. */
 export function tokenEndpoint(deps: HttpDeps): RequestHandler {
@@ -20,14 +21,17 @@ export function tokenEndpoint(deps: HttpDeps): RequestHandler {
     const grant = grantOf(parameters)
     setRole(response, grant.role)
     const form = read(parameters)
-    const { token, expect } = attestationOf(form, grant)
+    const proof = proofOf(form, grant, request)
     const audiences = audiencesOf(form)
 
-    present(response, token)
-    const principal = await deps.attestor.attest(token, { expect })
+    present(response, 'token' in proof ? proof.token : proof.certificate)
+    const principal =
+      'token' in proof
+        ? await deps.attestor.attest(proof.token, { expect: proof.expect })
+        : await deps.attestor.attestCertificate(proof.chain)
     await deps.limits.principal(principal.id)
 
-    const asker = { principal, token: null, requestId: requestIdOf(response), address: addressOf(request) }
+    const asker = { ...commonOf(request, response), principal, token: null }
     const event = newEvent(asker, 'mint', deps.clock(), {})
     await refusalsLogged(event, deps.writeDecision, async () =>
       mustBeClient(principal.id, principal.trust, parameters.get('client_id')),
@@ -36,6 +40,7 @@ export function tokenEndpoint(deps: HttpDeps): RequestHandler {
       scopes: scopesOf(form.scope),
       audiences,
       ttl: numberOr(form.ttl, null),
+      binding: form.binding ?? null,
       taskId: form.task_id ?? null,
       taskVer: numberOr(form.task_ver, null),
       certificate: null,
@@ -44,7 +49,24 @@ export function tokenEndpoint(deps: HttpDeps): RequestHandler {
   })
 }
 
-/** RFC 7521 §4.2: a `client_id` is unnecessary, and must name the assertion's subject if there is one. */
+/**
+ * What proves who asks: the attestation in the form, or for a client in its own name the certificate that its connection showed
+ * (RFC 8705 §2.1). Throws `malformed`.
+ */
+function proofOf(
+  form: TokenRequest,
+  grant: Grant,
+  request: Request,
+): ReturnType<typeof attestationOf> | Connection {
+  const connection = connectionOf(request)
+  if (connection === null || !isByCertificate(form, grant)) return attestationOf(form, grant)
+  // RFC 6749 §2.3: one proof in each request. A second one would go unchecked.
+  if (request.get('Authorization') !== undefined)
+    throw new HallpassError('malformed', 'Authorization has no place beside a client certificate.')
+  return connection
+}
+
+/** RFC 7521 §4.2 and RFC 8705 §2.1: a `client_id` is unnecessary, and must name the attestation's subject if there is one. */
 function mustBeClient(id: string, trust: string, clientId: string | null): void {
   if (clientId && clientId !== id && `${trust}:${clientId}` !== id)
     throw new HallpassError('attestation_invalid', 'The client_id is not who the attestation proves.')
