@@ -22,6 +22,8 @@ export interface TokenClaims {
   task_ver: number
   /** The task's ancestors, root first, each `<id>:<version>`; absent at the root of a tree. */
   task_path?: string[]
+  /** What its holder has to prove (RFC 7800): that it has this client certificate (RFC 8705 §3.1). */
+  cnf?: { 'x5t#S256': string }
   /** Its place in a Token Status List. */
   status?: { status_list: { idx: number; uri: string } }
   [claim: string]: unknown
@@ -33,26 +35,40 @@ export interface TaskVersion {
   readonly ver: number
 }
 
-/** What a token's life rests on, besides its own expiry. */
-export interface Grounds {
-  readonly alg: string
+/** What a credential's life rests on, besides its own expiry. */
+export interface CommonGrounds {
+  /** The key that signed it. */
   readonly kid: string
   readonly jti: string
   /** Seconds since the epoch. */
   readonly exp: number
   /** Its own task first, then the ancestors, root first. */
   readonly tasks: readonly TaskVersion[]
+}
+
+export interface TokenGrounds extends CommonGrounds {
+  readonly alg: string
   readonly status: { readonly idx: number; readonly uri: string } | null
 }
+
+export interface CertificateGrounds extends CommonGrounds {
+  /** The serial number in hexadecimal, under which the authority's revocation list has it. */
+  readonly serial: string
+}
+
+export type Grounds = TokenGrounds | CertificateGrounds
+
+/** Whether it is a certificate's. */
+export const isOfCertificate = (grounds: Grounds): grounds is CertificateGrounds => 'serial' in grounds
 
 type Unproven = Record<string, unknown>
 
 /**
  * Reads the claims that every access token has (RFC 9068 §2.2, contract §4) from a payload whose signature, issuer and audience are verified.
  *
- * @throws VerifierRefusal `claims_malformed`, `binding_unproven`
+ * @throws VerifierRefusal `claims_malformed`
  */
-export function readGrounds(header: { alg?: unknown; kid?: unknown }, payload: Unproven): Grounds {
+export function readGrounds(header: { alg?: unknown; kid?: unknown }, payload: Unproven): TokenGrounds {
   const { sub, client_id, iat, exp, jti, scope, task_id, task_ver, task_path, status } = payload
   const isSound =
     isName(header.alg) &&
@@ -66,8 +82,6 @@ export function readGrounds(header: { alg?: unknown; kid?: unknown }, payload: U
     isName(task_id) &&
     isCount(task_ver)
   if (!isSound) throw new VerifierRefusal('claims_malformed')
-  // Whoever holds it has to prove a key (RFC 7800), and nothing here can check that.
-  if (payload.cnf !== undefined) throw new VerifierRefusal('binding_unproven')
   return {
     alg: header.alg as string,
     kid: header.kid as string,
@@ -90,7 +104,7 @@ function readPath(path: unknown): TaskVersion[] {
   })
 }
 
-function readStatus(status: unknown): Grounds['status'] {
+function readStatus(status: unknown): TokenGrounds['status'] {
   if (status === undefined) return null
   const { idx, uri } = (status as { status_list?: Unproven } | null)?.status_list ?? {}
   if (!isCount(idx) || !isName(uri)) throw new VerifierRefusal('claims_malformed')

@@ -1,7 +1,12 @@
 import { type JWTVerifyResult, jwtVerify } from 'jose'
-import { type Auth, createAuth } from './auth.ts'
-import { type Grounds, readGrounds, type TokenClaims } from './claims.ts'
+import { type Auth, type CertificateAuth, createAuth, createCertificateAuth } from './auth.ts'
+import { createAuthorities } from './authorities.ts'
+import { mustBeBoundTo } from './binding.ts'
+import { createCertificates } from './certificates.ts'
+import { type Grounds, isOfCertificate, readGrounds, type TokenClaims } from './claims.ts'
+import type { CertificateSource, ClientCertificate } from './client-certificate.ts'
 import { type Clocks, systemClocks } from './clocks.ts'
+import { createCrls } from './crls.ts'
 import { createDeadRecord } from './dead.ts'
 import { followFeed } from './feed.ts'
 import { createFreshness } from './freshness.ts'
@@ -13,17 +18,36 @@ import { createFeedRecord } from './record.ts'
 import { VerifierRefusal } from './refusal.ts'
 import { holds, requiredScopes } from './scope.ts'
 import { createStatusLists } from './status-lists.ts'
+import type { CertificateUsage } from './task-certificate.ts'
 
-/** Checks access tokens of one broker, here and now, and knows within milliseconds which of them are dead. */
+/** Checks access tokens and certificates of one broker, here and now, and knows within milliseconds which of them are dead. */
 export interface Verifier {
   /**
    * Verifies an access token (RFC 9068 §4) and that it is alive (its task, the tasks above it, itself, its key).
    *
    * @param options.scope scopes separated by spaces, of which the token must have each
+   * @param options.certificate the client certificate of the TLS connection that the token came over, or where it is to be had: asked for
+   *   where the token is bound to one (RFC 8705). Without it a bound token is refused
    * @throws VerifierRefusal for whatever is not a clear yes
    * @throws TypeError when `scope` is not a list of scopes
    */
-  verify(token: string, options?: { scope?: string | undefined }): Promise<Auth>
+  verify(
+    token: string,
+    options?: { scope?: string | undefined; certificate?: CertificateSource },
+  ): Promise<Auth>
+  /**
+   * Verifies the certificate of a task, and that it is alive. That whoever presents it has its private key is for TLS to prove: it must come from
+   * a connection, or from a proxy that is trusted to have had one.
+   *
+   * @param options.scope scopes separated by spaces, of which the certificate must have each
+   * @param options.usage `clientAuth` unless given; a client that checks a server asks for `serverAuth`
+   * @throws VerifierRefusal for whatever is not a clear yes
+   * @throws TypeError when `scope` is not a list of scopes
+   */
+  verifyCertificate(
+    certificate: ClientCertificate,
+    options?: { scope?: string | undefined; usage?: CertificateUsage },
+  ): Promise<CertificateAuth>
   /** What is known of revocations. */
   state(): VerifierState
   /** Ends the connection, the timers and every signal; from now on everything is refused. */
@@ -90,10 +114,31 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     freshness,
     isWithdrawn: dead.isWithdrawn,
   })
+  const authorities = createAuthorities({
+    url: `${base}/pki/ca.pem`,
+    fetch,
+    signal,
+    elapsed: freshness.elapsed,
+  })
+  const crls = createCrls({
+    base: `${base}/pki/crl/`,
+    maxStaleness,
+    clockTolerance,
+    authorities,
+    fetch,
+    signal,
+    freshness,
+  })
+  const verifiedCertificate = createCertificates({
+    audience,
+    clockTolerance,
+    authorities,
+    now: freshness.now,
+  })
   const signals = createLiveSignals({
     refusalOf: endOf,
     isFresh: freshness.isFresh,
-    vouch: lists.vouch,
+    vouch,
   })
   const record = createFeedRecord({
     dead,
@@ -103,6 +148,7 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
       key(kid) {
         signals.key(kid)
         refreshKeys(0)
+        authorities.refresh(0)
       },
     },
   })
@@ -110,11 +156,14 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
   /** RFC 9068 §4. */
   const rules = { typ: 'at+jwt', issuer, audience, algorithms, clockTolerance, requiredClaims }
 
-  async function verify(token: string, { scope }: { scope?: string | undefined } = {}): Promise<Auth> {
+  async function verify(
+    token: string,
+    { scope, certificate }: { scope?: string | undefined; certificate?: CertificateSource } = {},
+  ): Promise<Auth> {
     const required = requiredScopes(scope)
     if (signal.aborted) throw new VerifierRefusal('verifier_closed')
     if (typeof token !== 'string') throw new VerifierRefusal('token_malformed')
-    // 1. Signature and claims.
+    // 1. Signature and claims; and is it whose it is bound to?
     let verified: JWTVerifyResult
     try {
       verified = await jwtVerify(token, keys.resolve, rules)
@@ -122,6 +171,8 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
       verified = await withNewKeys(token, error)
     }
     const grounds = readGrounds(verified.protectedHeader, verified.payload)
+    const { cnf } = verified.payload
+    if (cnf !== undefined) await mustBeBoundTo(cnf, certificate)
     // 2. Is it dead, as far as is known?
     refuseTheDead(grounds)
     // 3. Is enough known? If not, the status list must say so; meanwhile anything may have happened.
@@ -133,6 +184,24 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     const claims = verified.payload as TokenClaims
     if (!holds(claims.scope, required)) throw new VerifierRefusal('scope_insufficient', { scope })
     return createAuth(claims, grounds, signals)
+  }
+
+  /** The same four steps. */
+  async function verifyCertificate(
+    presented: ClientCertificate,
+    { scope, usage = 'clientAuth' }: { scope?: string | undefined; usage?: CertificateUsage } = {},
+  ): Promise<CertificateAuth> {
+    const required = requiredScopes(scope)
+    if (signal.aborted) throw new VerifierRefusal('verifier_closed')
+    const { der, certificate, grounds } = await verifiedCertificate(presented, usage)
+    refuseTheDead(grounds)
+    if (!freshness.isFresh()) {
+      await mustBeVouchedFor(grounds)
+      refuseTheDead(grounds)
+    }
+    if (!holds(certificate.scopes.join(' '), required))
+      throw new VerifierRefusal('scope_insufficient', { scope })
+    return createCertificateAuth(der, certificate, grounds, signals)
   }
 
   /** The broker may have changed its keys since they were loaded. */
@@ -152,18 +221,23 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
   /** Contract §6. jose would take the token for `clockTolerance` longer, and by a clock that may have been set back. */
   function endOf(grounds: Grounds): VerifierRefusal | null {
     if (signal.aborted) return new VerifierRefusal('verifier_closed')
-    if (freshness.now() >= grounds.exp * 1000) return new VerifierRefusal('token_expired')
+    if (freshness.now() >= grounds.exp * 1000)
+      return new VerifierRefusal(isOfCertificate(grounds) ? 'certificate_expired' : 'token_expired')
     const cause = dead.causeOf(grounds)
     return cause === null ? null : new VerifierRefusal(cause)
   }
 
   async function mustBeVouchedFor(grounds: Grounds): Promise<void> {
     try {
-      await lists.vouch(grounds)
+      await vouch(grounds)
     } catch (refusal) {
       // The feed may have come back meanwhile.
       if (!freshness.isFresh()) throw refusal
     }
+  }
+
+  function vouch(grounds: Grounds): Promise<void> {
+    return isOfCertificate(grounds) ? crls.vouch(grounds) : lists.vouch(grounds)
   }
 
   const refreshKeys = (age: number) => void keys.noOlderThan(age).catch(() => {})
@@ -210,6 +284,7 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
     tellFreshness()
     void signals.look()
     refreshKeys(keysEvery)
+    authorities.refresh(keysEvery)
   }, lookEvery)
   settled.signal?.addEventListener('abort', close)
   if (settled.signal?.aborted) close()
@@ -218,6 +293,7 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
   await within(startWithin, known, signal)
   return {
     verify,
+    verifyCertificate,
     close,
     state: () => ({
       fresh: !signal.aborted && freshness.isFresh(),

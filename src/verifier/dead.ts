@@ -13,8 +13,8 @@ export interface DeadRecord {
   key(kid: string): void
   /** Drops what can kill nothing any more. `at` is the database's time, in milliseconds since the epoch. */
   forget(at: number): void
-  /** Why a token is dead; null where nothing is known to have killed it (contract §6). */
-  causeOf(token: { kid: string; jti: string; tasks: readonly TaskVersion[] }): RefusalCode | null
+  /** Why a credential is dead; null where nothing is known to have killed it (contract §6). */
+  causeOf(credential: { kid: string; jti: string; tasks: readonly TaskVersion[] }): RefusalCode | null
   isWithdrawn(kid: string): boolean
   /** How many entries are held. */
   size(): number

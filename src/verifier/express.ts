@@ -1,15 +1,15 @@
+import { createAdmission, type RouteOptions, type VerifierBy } from './admission.ts'
 import { refusalBody, refusalHeaders } from './answer.ts'
-import type { Auth } from './auth.ts'
-import { bearerToken } from './authorization.ts'
-import type { Verifier } from './create-verifier.ts'
+import type { Auth, AuthBy, CredentialKind, TaskAuth } from './auth.ts'
 import { VerifierRefusal } from './refusal.ts'
-import { requiredScopes } from './scope.ts'
 
 /** A request of express, connect, or `node:http` itself. */
 export interface ConnectRequest {
   headers: { authorization?: string | undefined }
   /** Names and values in turns, as they were sent. */
   rawHeaders?: readonly string[]
+  /** Its connection; where that is one of TLS, it tells the client's certificate. */
+  readonly socket?: object
 }
 
 /** A response of the same. */
@@ -26,28 +26,27 @@ export interface ConnectResponse {
  *
  * Express types its handlers' requests without it: read it with {@link authOf}, or write `(request as AuthenticatedRequest).auth`.
  */
-export interface AuthenticatedRequest {
-  auth: Auth
+export interface AuthenticatedRequest<Kind extends CredentialKind = 'token'> {
+  auth: AuthBy<Kind>
 }
 
 /**
- * Middleware for express and whatever is called like it: lets a request pass if its access token is verified, alive, and has the scope;
- * then `request.auth` says who asks. It answers every other request itself (RFC 6750 §3).
+ * Middleware for express and whatever is called like it: lets a request pass if its access token, or its certificate where the route takes those, is
+ * verified, alive, and has the scope; then `request.auth` says who asks. It answers every other request itself (RFC 6750 §3).
  *
- * Only the `Authorization` header is read. When the response is done, or its connection is gone, `auth.signal` is watched no more.
+ * Tokens are read from the `Authorization` header alone. Certificates, and those that tokens are bound to, come from the TLS connection or from
+ * the one header that `forwardedCertificate` names. When the response is done, or its connection is gone, `auth.signal` is watched no more.
  *
- * @param options.scope scopes separated by spaces, of which the token must have each; none unless given
- * @throws TypeError when `scope` is not a list of scopes
+ * @throws TypeError when an option is wrong
  */
-export function requireTask(
-  verifier: Pick<Verifier, 'verify'>,
-  options: { scope?: string } = {},
+export function requireTask<Kind extends CredentialKind = 'token'>(
+  verifier: VerifierBy<Kind>,
+  options: RouteOptions<Kind> = {},
 ): (request: ConnectRequest, response: ConnectResponse, next: (error?: unknown) => void) => void {
-  const { scope } = options
-  requiredScopes(scope)
+  const admitted = createAdmission(verifier, options)
 
   return (request, response, next) => {
-    let auth: Auth | null = null
+    let auth: TaskAuth | null = null
     let isDone = response.destroyed === true
     response.once('close', () => {
       isDone = true
@@ -56,7 +55,11 @@ export function requireTask(
     verified().then(() => next(), refused)
 
     async function verified(): Promise<void> {
-      auth = await verifier.verify(bearerToken(authorizationOf(request)), { scope })
+      auth = await admitted({
+        authorization: () => authorizationOf(request),
+        connectionCertificate: () => certificateOf(request),
+        header: name => headersOf(request, name),
+      })
       if (isDone) auth.release()
       Object.assign(request, { auth })
     }
@@ -74,19 +77,45 @@ export function requireTask(
 }
 
 /**
- * What `requireTask` found out about a request.
+ * What `requireTask` found out about a request: `authOf(request)` where it takes tokens; `authOf(request, 'certificate')` or
+ * `authOf(request, 'token', 'certificate')` where it takes certificates, and then `auth.credential` tells which it was.
  *
- * @throws Error when it did not let this request pass: a route without it is a mistake, not an anonymous caller
+ * @throws Error when it did not let this request pass, or let it pass by something that is not listed: a route without it is a mistake, not an
+ *   anonymous caller
  */
-export function authOf(request: object): Auth {
-  const { auth } = request as Partial<AuthenticatedRequest>
+export function authOf<Kind extends CredentialKind = 'token'>(
+  request: object,
+  ...credentials: Kind[]
+): AuthBy<Kind> {
+  const { auth } = request as { auth?: Auth | AuthBy<Kind> }
+  const expected: readonly string[] = credentials.length === 0 ? ['token'] : credentials
   if (auth === undefined) throw new Error('`requireTask` does not stand before this route.')
-  return auth
+  if (!expected.includes(auth.credential))
+    throw new Error(`The route takes a ${auth.credential}, which \`authOf\` was not told.`)
+  return auth as AuthBy<Kind>
 }
 
 /** node:http keeps the first of several: so they are counted as they were sent. */
-function authorizationOf({ headers, rawHeaders = [] }: ConnectRequest): string | undefined {
-  const sent = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'authorization')
-  if (sent.length > 1) throw new VerifierRefusal('request_malformed')
-  return headers.authorization
+function authorizationOf(request: ConnectRequest): string | undefined {
+  if (sentAs(request, 'authorization').length > 1) throw new VerifierRefusal('request_malformed')
+  return request.headers.authorization
+}
+
+/** node:http joins several with commas, as if they were one. */
+function headersOf(request: ConnectRequest, name: string): readonly string[] {
+  const sent = sentAs(request, name)
+  if (request.rawHeaders !== undefined) return sent
+  const value = (request.headers as Record<string, string | string[] | undefined>)[name]
+  return value === undefined ? [] : [value].flat()
+}
+
+const sentAs = ({ rawHeaders = [] }: ConnectRequest, name: string): string[] =>
+  rawHeaders.filter((_, at) => at % 2 === 1 && rawHeaders[at - 1]?.toLowerCase() === name)
+
+/** What a `tls.TLSSocket` of Node tells; null for any other connection, and where the client presented none. */
+function certificateOf({ socket }: ConnectRequest): Uint8Array | null {
+  const { getPeerX509Certificate } = (socket ?? {}) as {
+    getPeerX509Certificate?: () => { raw: Uint8Array } | undefined
+  }
+  return getPeerX509Certificate?.call(socket)?.raw ?? null
 }

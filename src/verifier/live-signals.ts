@@ -2,9 +2,9 @@ import type { Grounds } from './claims.ts'
 import type { Changes } from './record.ts'
 import { VerifierRefusal } from './refusal.ts'
 
-/** The tokens whose death somebody wants to be told of, while it serves a request with them. */
+/** The tokens and certificates whose death somebody wants to be told of, while it serves a request with them. */
 export interface LiveSignals extends Changes {
-  /** Begins to watch. A token that is dead already gives a signal that has fired. */
+  /** Begins to watch. One that is dead already gives a signal that has fired. */
   watch(grounds: Grounds): Watched
   /** Ends what has expired, and what cannot be known to be alive any more: to be called about every second. */
   look(): Promise<void>
@@ -20,7 +20,7 @@ export interface Watched {
 }
 
 export interface LiveSignalsDeps {
-  /** Why the token may not be taken any more, as far as is known here and now. */
+  /** Why it may not be taken any more, as far as is known here and now. */
   refusalOf: (grounds: Grounds) => VerifierRefusal | null
   isFresh: () => boolean
   /** @throws VerifierRefusal */
@@ -97,7 +97,7 @@ export function createLiveSignals({ refusalOf, isFresh, vouch }: LiveSignalsDeps
   }
 }
 
-/** What can kill a token. */
+/** What can kill a credential. */
 const causesOf = ({ tasks, jti, kid }: Grounds): string[] => [
   ...tasks.map(({ id }) => `task ${id}`),
   `jti ${jti}`,

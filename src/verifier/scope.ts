@@ -1,8 +1,11 @@
 /** scope = scope-token *( SP scope-token ) (RFC 6749 §3.3): neither quotation marks nor backslashes. */
 const syntax = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/
 
+/** Whether it is one scope. */
+export const isScope = (text: string): boolean => syntax.test(text) && !text.includes(' ')
+
 /**
- * The scopes that a route needs, of which a token must have each.
+ * The scopes that a route needs, of which a credential must have each.
  *
  * @throws TypeError when it is not a list of scopes separated by single spaces
  */

@@ -1,8 +1,9 @@
-import type { Grounds } from './claims.ts'
+import type { TokenGrounds } from './claims.ts'
 import type { Freshness } from './freshness.ts'
 import { type Fetch, get } from './get.ts'
 import type { KeySet } from './key-set.ts'
 import { VerifierRefusal } from './refusal.ts'
+import { createShelf, type Loaded } from './shelf.ts'
 import { readStatusList, type StatusList, statusAt } from './status-list.ts'
 
 /** What is asked when the feed is silent: the broker's Token Status Lists. */
@@ -12,7 +13,7 @@ export interface StatusLists {
    *
    * @throws VerifierRefusal with the reason why not
    */
-  vouch(grounds: Grounds): Promise<void>
+  vouch(grounds: TokenGrounds): Promise<void>
 }
 
 export interface StatusListsDeps {
@@ -31,24 +32,24 @@ export interface StatusListsDeps {
   isWithdrawn: (kid: string) => boolean
 }
 
-interface Held extends StatusList {
-  /** When it was asked for, in milliseconds that are never understated. */
-  asked: number
-}
+type Held = StatusList & Loaded
 
 const maxBytes = 16 * 1024 * 1024
 /** Of all lists held at once, unpacked. */
 const maxHeld = 64 * 1024 * 1024
-/** Milliseconds in which a list that could not be had is not asked for again. */
-const retryAfter = 1000
 
 export function createStatusLists(deps: StatusListsDeps): StatusLists {
   const { base, keys, freshness, maxStaleness, clockTolerance } = deps
-  const held = new Map<string, Held>()
-  const failed = new Map<string, { refusal: VerifierRefusal; at: number }>()
-  const loading = new Map<string, Promise<Held>>()
+  const shelf = createShelf<Held>({
+    load,
+    faultOf,
+    sizeOf: ({ bytes }) => bytes.length,
+    maxHeld,
+    maxKept: maxStaleness,
+    elapsed: freshness.elapsed,
+  })
 
-  async function vouch({ alg, kid, status }: Grounds): Promise<void> {
+  async function vouch({ alg, kid, status }: TokenGrounds): Promise<void> {
     if (status === null) throw new VerifierRefusal('status_missing')
     if (!isOurs(status.uri)) throw new VerifierRefusal('status_foreign')
     // The feed would have told of a key that was withdrawn: now the published keys have to.
@@ -58,7 +59,7 @@ export function createStatusLists(deps: StatusListsDeps): StatusLists {
     await keys.resolve({ alg, kid }).catch(cause => {
       throw new VerifierRefusal('key_unknown', { cause })
     })
-    const list = await current(status.uri)
+    const list = await shelf.current(status.uri)
     const value = statusAt(list, status.idx)
     if (value === 1) throw new VerifierRefusal('credential_revoked')
     if (value === 2) throw new VerifierRefusal('credential_suspended')
@@ -69,37 +70,8 @@ export function createStatusLists(deps: StatusListsDeps): StatusLists {
   const isOurs = (uri: string): boolean =>
     uri.startsWith(base) && /^[A-Za-z0-9_-]{1,128}$/.test(uri.slice(base.length))
 
-  async function current(uri: string): Promise<Held> {
-    const known = held.get(uri)
-    if (known && faultOf(known) === null) return known
-    const failure = failed.get(uri)
-    if (failure && freshness.elapsed() - failure.at < retryAfter) throw failure.refusal
-    return load(uri)
-  }
-
-  function load(uri: string): Promise<Held> {
-    const under = loading.get(uri)
-    if (under) return under
-    const loaded = fetchList(uri)
-      .then(
-        list => {
-          keep(uri, list)
-          return list
-        },
-        (refusal: VerifierRefusal) => {
-          dropOld()
-          failed.set(uri, { refusal, at: freshness.elapsed() })
-          throw refusal
-        },
-      )
-      .finally(() => loading.delete(uri))
-    loading.set(uri, loaded)
-    return loaded
-  }
-
-  async function fetchList(uri: string): Promise<Held> {
+  async function load(uri: string, asked: number): Promise<Held> {
     const { fetch, signal, issuer, algorithms } = deps
-    const asked = freshness.elapsed()
     const accept = 'application/statuslist+jwt'
     const { bytes } = await get(fetch, uri, { accept, maxBytes, signal }).catch(cause => {
       throw new VerifierRefusal('status_unreachable', { cause })
@@ -112,10 +84,7 @@ export function createStatusLists(deps: StatusListsDeps): StatusLists {
       now: freshness.now(),
       clockTolerance,
     })
-    const loaded = { ...list, asked }
-    const fault = faultOf(loaded)
-    if (fault !== null) throw fault
-    return loaded
+    return { ...list, asked }
   }
 
   /** Why a list may not be believed now: too old by what it says itself, or by how long ago it was asked for. */
@@ -130,26 +99,6 @@ export function createStatusLists(deps: StatusListsDeps): StatusLists {
       kept <= Math.min(maxStaleness, list.ttl * 1000) &&
       now < list.expiresAt * 1000
     return isYoung ? null : new VerifierRefusal('status_stale')
-  }
-
-  function keep(uri: string, list: Held): void {
-    dropOld()
-    failed.delete(uri)
-    held.delete(uri)
-    held.set(uri, list)
-    let size = 0
-    for (const { bytes } of held.values()) size += bytes.length
-    for (const [oldest, { bytes }] of held) {
-      if (size <= maxHeld) break
-      size -= bytes.length
-      held.delete(oldest)
-    }
-  }
-
-  function dropOld(): void {
-    const now = freshness.elapsed()
-    for (const [uri, { asked }] of held) if (now - asked > maxStaleness) held.delete(uri)
-    for (const [uri, { at }] of failed) if (now - at > retryAfter) failed.delete(uri)
   }
 
   return { vouch }

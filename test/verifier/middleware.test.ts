@@ -106,7 +106,7 @@ describe('requireTask', () => {
     const response = await deploy(`Bearer ${await followed.broker.token({ scope: 'deploy:staging' })}`)
     expect(response.status).toBe(403)
     expect(response.headers.get('www-authenticate')).toBe(
-      'Bearer realm="hallpass", error="insufficient_scope", error_description="scope_insufficient: The token lacks the scope that is needed.", scope="deploy:prod"',
+      'Bearer realm="hallpass", error="insufficient_scope", error_description="scope_insufficient: The scope that is needed was not granted.", scope="deploy:prod"',
     )
     expect(await response.json()).toEqual({ error: 'insufficient_scope', reason: 'scope_insufficient' })
   })
@@ -418,9 +418,9 @@ describe('every refusal', () => {
     const refusal = new VerifierRefusal(code, code === 'scope_insufficient' ? { scope: 'a b' } : {})
     const { status, error, challenge, message } = refusal
     expect([status, error]).toEqual(
-      code === 'token_missing'
+      code === 'token_missing' || code === 'certificate_missing'
         ? [401, null]
-        : code === 'request_malformed'
+        : code === 'request_malformed' || code === 'forwarded_malformed'
           ? [400, 'invalid_request']
           : code === 'scope_insufficient'
             ? [403, 'insufficient_scope']

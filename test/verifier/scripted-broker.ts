@@ -3,6 +3,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { deflateSync } from 'node:zlib'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
+import { writePem } from '../../src/der/pem.ts'
+import {
+  type CrlOptions,
+  type Leaf,
+  type LeafOptions,
+  newAuthority,
+  newCrl,
+  newLeaf,
+  type Signer,
+} from './certificate-maker.ts'
 import { frame } from './frames.ts'
 import { createWorldTime, type WorldTime } from './world-time.ts'
 
@@ -56,6 +66,14 @@ export interface ScriptedBroker {
   ): Promise<string>
   /** A status list, served under its own address, which is returned. */
   list(options?: ListOptions): Promise<string>
+  /** Makes a root and an authority under it, publishes both, and serves the authority's empty list. */
+  withAuthority(): Promise<Signer>
+  /** What `/pki/ca.pem` has. */
+  published: Signer[]
+  /** The certificate of a task, by the authority that was made last unless another one is given. */
+  certificate(options?: Partial<LeafOptions>): Leaf
+  /** Serves a revocation list of an authority, made anew for whoever asks, under its own address, which is returned. */
+  crl(options?: Partial<CrlOptions> & { at?: Signer }): string
   until(ms?: number): string
   close(): Promise<void>
 }
@@ -118,6 +136,7 @@ export async function startScriptedBroker(time: WorldTime = createWorldTime()): 
     broker.onFeed(connection)
   }
 
+  let authority: Signer | null = null
   const seconds = (ms: number) => Math.floor(ms / 1000)
 
   const broker: ScriptedBroker = {
@@ -191,6 +210,24 @@ export async function startScriptedBroker(time: WorldTime = createWorldTime()): 
       })
       return uri
     },
+    published: [],
+    async withAuthority() {
+      const now = time.database()
+      const root = await newAuthority({ now })
+      authority = await newAuthority({ now, by: root, pathLength: 0 })
+      broker.published.push(root, authority)
+      broker.crl()
+      return authority
+    },
+    certificate: options => newLeaf({ now: time.database(), by: authority as Signer, ...options }),
+    crl({ at = authority as Signer, ...options } = {}) {
+      const path = `/pki/crl/${at.kid}`
+      broker.answers.set(path, (_, response) => {
+        const crl = newCrl({ by: at, thisUpdate: time.database(), ...options })
+        response.writeHead(200, { 'content-type': 'application/pkix-crl' }).end(crl)
+      })
+      return `${issuer}${path}`
+    },
     until: (ms = 600_000) => new Date(time.database() + ms).toISOString(),
     async close() {
       server.closeAllConnections()
@@ -199,6 +236,10 @@ export async function startScriptedBroker(time: WorldTime = createWorldTime()): 
   }
   broker.answers.set('/.well-known/jwks.json', (_, response) => {
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ keys: broker.jwks }))
+  })
+  broker.answers.set('/pki/ca.pem', (_, response) => {
+    const pem = broker.published.map(({ certificate }) => writePem('CERTIFICATE', certificate)).join('')
+    response.writeHead(200, { 'content-type': 'application/x-pem-file' }).end(pem)
   })
   return broker
 }

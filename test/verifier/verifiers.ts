@@ -43,13 +43,22 @@ export async function startFollowed({
 }
 
 /** Why the token was refused; null where it was not. Anything but a refusal is thrown on. */
-export async function refusal(
+export const refusal = (
   verifier: Pick<Verifier, 'verify'>,
   token: string,
-  options?: { scope?: string },
-): Promise<RefusalCode | null> {
+  options?: Parameters<Verifier['verify']>[1],
+): Promise<RefusalCode | null> => codeOf(() => verifier.verify(token, options))
+
+/** The same of a certificate. */
+export const certificateRefusal = (
+  verifier: Pick<Verifier, 'verifyCertificate'>,
+  certificate: Parameters<Verifier['verifyCertificate']>[0],
+  options?: Parameters<Verifier['verifyCertificate']>[1],
+): Promise<RefusalCode | null> => codeOf(() => verifier.verifyCertificate(certificate, options))
+
+async function codeOf(verified: () => Promise<unknown>): Promise<RefusalCode | null> {
   try {
-    await verifier.verify(token, options)
+    await verified()
     return null
   } catch (error) {
     if (error instanceof VerifierRefusal) return error.code

@@ -1,0 +1,151 @@
+import { type CryptoKey, calculateJwkThumbprint, type JWK } from 'jose'
+import type { Certificate } from './certificate.ts'
+import { isSame } from './der.ts'
+import {
+  authorityKeyId,
+  basicConstraints,
+  extKeyUsage,
+  hasUnknown,
+  keyUsage,
+  keyUsages,
+  subjectKeyId,
+} from './extensions.ts'
+import { oids } from './oids.ts'
+import { type PublicKey, readPublicKey } from './signature.ts'
+
+/** Who signs certificates of tasks: an authority with a path to a published root. */
+export interface Authority {
+  /** Thumbprint of its key (RFC 7638), by which the feed and the addresses of revocation lists name it. */
+  kid: string
+  key: CryptoKey
+  /** DER of its subject: the issuer of what it signs. */
+  name: Uint8Array
+  keyId: Uint8Array | null
+  signsCrls: boolean
+  /** When it and all above it are valid: one for each path. */
+  lifetimes: Lifetime[]
+}
+
+/** Milliseconds since the epoch. */
+export interface Lifetime {
+  notBefore: number
+  notAfter: number
+}
+
+interface Node {
+  certificate: Certificate
+  key: PublicKey
+  usages: Set<number>
+  pathLength: number
+  keyId: Uint8Array | null
+  /** Of whoever signed it. */
+  parentKeyId: Uint8Array | null
+  isRoot: boolean
+  parents: Node[]
+}
+
+/** Authorities between one that signs certificates of tasks and a root, and these two themselves. */
+const longestPath = 5
+
+/**
+ * Finds the issuing authorities among published certificates: those with a P-256 key, a path of right signatures to a root that signed itself
+ * (RFC 5280 §6.1, without names and policies), and none below them. An organisation's own authorities, which stand between its root and
+ * the broker's authority and sign for others too, are none.
+ */
+export async function findAuthorities(certificates: readonly Certificate[]): Promise<Authority[]> {
+  const nodes = (await Promise.all(certificates.map(nodeOf))).filter(node => node !== null)
+  for (const node of nodes) node.isRoot = await isSelfSigned(node)
+  for (const node of nodes) if (!node.isRoot) node.parents = await parentsAmong(nodes, node)
+  const above = new Set(nodes.flatMap(node => node.parents))
+  const found: Authority[] = []
+  for (const node of nodes) {
+    const lifetimes = lifetimesOf(node, 0)
+    const { p256 } = node.key
+    if (node.isRoot || above.has(node) || p256 === null || lifetimes.length === 0) continue
+    found.push({
+      kid: await calculateJwkThumbprint((await crypto.subtle.exportKey('jwk', p256)) as JWK, 'sha256'),
+      key: p256,
+      name: node.certificate.subject,
+      keyId: node.keyId,
+      signsCrls: node.usages.has(keyUsages.cRLSign),
+      lifetimes,
+    })
+  }
+  return found
+}
+
+/** What is understood of an authority's certificate. Constraints of names are not: an authority that has them is not believed. */
+const understood = new Set<string>([
+  oids.subjectKeyIdentifier,
+  oids.authorityKeyIdentifier,
+  oids.keyUsage,
+  oids.basicConstraints,
+  oids.subjectAltName,
+  oids.extKeyUsage,
+  oids.certificatePolicies,
+])
+
+/** Null where it is no authority's, or not to be understood: what cannot be read is not believed. */
+async function nodeOf(certificate: Certificate): Promise<Node | null> {
+  try {
+    const { extensions } = certificate
+    const constraints = basicConstraints(extensions)
+    const usages = keyUsage(extensions)
+    const purposes = extKeyUsage(extensions)
+    const mayBeFor = (purpose: string) => purposes === null || purposes.includes(purpose)
+    const isAuthority =
+      constraints?.isAuthority === true &&
+      usages?.has(keyUsages.keyCertSign) === true &&
+      (mayBeFor(oids.clientAuth) || mayBeFor(oids.anyExtendedKeyUsage)) &&
+      !extensions.has(oids.nameConstraints) &&
+      !hasUnknown(extensions, understood)
+    if (!isAuthority) return null
+    return {
+      certificate,
+      key: await readPublicKey(certificate.publicKey),
+      usages,
+      pathLength: constraints.pathLength ?? Number.POSITIVE_INFINITY,
+      keyId: subjectKeyId(extensions),
+      parentKeyId: authorityKeyId(extensions),
+      isRoot: false,
+      parents: [],
+    }
+  } catch {
+    return null
+  }
+}
+
+const isSelfSigned = async ({ certificate, key }: Node): Promise<boolean> =>
+  isSame(certificate.issuer, certificate.subject) && (await hasSigned(key, certificate))
+
+async function parentsAmong(nodes: Node[], node: Node): Promise<Node[]> {
+  const parents: Node[] = []
+  for (const other of nodes) {
+    const isNamed =
+      other !== node &&
+      isSame(other.certificate.subject, node.certificate.issuer) &&
+      isSameKeyId(other.keyId, node.parentKeyId)
+    if (isNamed && (await hasSigned(other.key, node.certificate))) parents.push(other)
+  }
+  return parents
+}
+
+/** Where both are there, they agree. */
+export const isSameKeyId = (one: Uint8Array | null, other: Uint8Array | null): boolean =>
+  one === null || other === null || isSame(one, other)
+
+const hasSigned = (key: PublicKey, certificate: Certificate): Promise<boolean> =>
+  key.verifies(certificate).catch(() => false)
+
+/** For each path from here to a root: when all of it is valid. `below`: how many authorities are beneath this one. */
+function lifetimesOf(node: Node, below: number): Lifetime[] {
+  if (below >= longestPath || node.pathLength < below) return []
+  const { notBefore, notAfter } = node.certificate
+  if (node.isRoot) return [{ notBefore, notAfter }]
+  return node.parents
+    .flatMap(parent => lifetimesOf(parent, below + 1))
+    .map(above => ({
+      notBefore: Math.max(notBefore, above.notBefore),
+      notAfter: Math.min(notAfter, above.notAfter),
+    }))
+}
