@@ -1,6 +1,6 @@
 import { type CryptoKey, calculateJwkThumbprint, type JWK } from 'jose'
 import type { Certificate } from './certificate.ts'
-import { isSame } from './der.ts'
+import { hexOf, isSame } from './der.ts'
 import {
   authorityKeyId,
   basicConstraints,
@@ -57,21 +57,26 @@ export async function findAuthorities(certificates: readonly Certificate[]): Pro
   for (const node of nodes) node.isRoot = await isSelfSigned(node)
   for (const node of nodes) if (!node.isRoot) node.parents = await parentsAmong(nodes, node)
   const above = new Set(nodes.flatMap(node => node.parents))
-  const found: Authority[] = []
+  const found = new Map<string, Authority>()
   for (const node of nodes) {
     const lifetimes = lifetimesOf(node, 0)
     const { p256 } = node.key
     if (node.isRoot || above.has(node) || p256 === null || lifetimes.length === 0) continue
-    found.push({
-      kid: await calculateJwkThumbprint((await crypto.subtle.exportKey('jwk', p256)) as JWK, 'sha256'),
+    const kid = await calculateJwkThumbprint((await crypto.subtle.exportKey('jwk', p256)) as JWK, 'sha256')
+    const name = node.certificate.subject
+    // Two roots may each have signed a certificate of the same authority.
+    const id = `${kid} ${hexOf(name)}`
+    const known = found.get(id)
+    found.set(id, {
+      kid,
       key: p256,
-      name: node.certificate.subject,
-      keyId: node.keyId,
-      signsCrls: node.usages.has(keyUsages.cRLSign),
-      lifetimes,
+      name,
+      keyId: known?.keyId ?? node.keyId,
+      signsCrls: node.usages.has(keyUsages.cRLSign) || known?.signsCrls === true,
+      lifetimes: [...(known?.lifetimes ?? []), ...lifetimes],
     })
   }
-  return found
+  return [...found.values()]
 }
 
 /** What is understood of an authority's certificate. Constraints of names are not: an authority that has them is not believed. */

@@ -56,7 +56,7 @@ export function createCertificates(
       jti: certificate.jti,
       exp: Math.min(read.notAfter, lifetime.notAfter) / 1000,
       tasks: [certificate.task, ...certificate.path],
-      serial: certificate.serial,
+      serial: read.serial,
     }
     return { der, certificate, grounds }
   }

@@ -52,8 +52,8 @@ export interface TokenGrounds extends CommonGrounds {
 }
 
 export interface CertificateGrounds extends CommonGrounds {
-  /** The serial number in hexadecimal, under which the authority's revocation list has it. */
-  readonly serial: string
+  /** The serial number's digits, under which the authority's revocation list has it. */
+  readonly serial: Uint8Array
 }
 
 export type Grounds = TokenGrounds | CertificateGrounds

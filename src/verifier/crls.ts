@@ -53,9 +53,9 @@ export function createCrls(deps: CrlsDeps): Crls {
     })
     if (!authorities.find(kid)) throw new VerifierRefusal('authority_unknown')
     const { entries } = await shelf.current(kid)
-    const entry = entries.get(serial)
+    const entry = entries.find(serial)
     if (entry === 'held') throw new VerifierRefusal('credential_suspended')
-    if (entry !== undefined) throw new VerifierRefusal('credential_revoked')
+    if (entry !== null) throw new VerifierRefusal('credential_revoked')
   }
 
   /** The address is made of the authority's key: none is ever taken from a certificate (invariant 7). */

@@ -258,11 +258,19 @@ export function newLeaf({ now, by, ...options }: LeafOptions): Leaf {
   }
 }
 
+export interface CrlEntry {
+  serial: Uint8Array
+  reason?: number
+  more?: Buffer[]
+}
+
 export interface CrlOptions {
   by: Signer
   thisUpdate: number
   nextUpdate?: number | null
-  entries?: { serial: Uint8Array; reason?: number; more?: Buffer[] }[]
+  entries?: CrlEntry[]
+  /** Further entries, in DER. */
+  more?: Buffer
   version?: number | null
   issuer?: Buffer
   /** Signs in place of the authority. */
@@ -272,7 +280,13 @@ export interface CrlOptions {
 }
 
 export function newCrl({ by, thisUpdate, entries = [], ...options }: CrlOptions): Buffer {
-  const { nextUpdate = thisUpdate + minute, version = 1, key = by.privateKey, extensions = [] } = options
+  const {
+    nextUpdate = thisUpdate + minute,
+    version = 1,
+    key = by.privateKey,
+    extensions = [],
+    more = Buffer.alloc(0),
+  } = options
   return signedBy(
     key,
     sequence(
@@ -281,7 +295,9 @@ export function newCrl({ by, thisUpdate, entries = [], ...options }: CrlOptions)
       options.issuer ?? by.name,
       time(thisUpdate),
       ...(nextUpdate === null ? [] : [time(nextUpdate)]),
-      ...(entries.length === 0 ? [] : [sequence(...entries.map(each => entryOf(each, thisUpdate)))]),
+      ...(entries.length === 0 && more.length === 0
+        ? []
+        : [sequence(more, ...entries.map(each => entryOf(each, thisUpdate)))]),
       ...(extensions === null
         ? []
         : [
@@ -302,10 +318,8 @@ export function newCrl({ by, thisUpdate, entries = [], ...options }: CrlOptions)
   )
 }
 
-function entryOf(
-  { serial, reason, more = [] }: NonNullable<CrlOptions['entries']>[number],
-  moment: number,
-): Buffer {
+/** One entry of a list. */
+export function entryOf({ serial, reason, more = [] }: CrlEntry, moment: number): Buffer {
   const extensions = [
     ...(reason === undefined ? [] : [extension(oids.reasonCode, enumerated(reason))]),
     ...more,
