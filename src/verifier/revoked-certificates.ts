@@ -50,6 +50,9 @@ export async function readRevoked(list: Element | null): Promise<RevokedCertific
   }
 }
 
+/** Bytes (RFC 5280 §4.1.2.2). */
+const maxDigits = 20
+
 interface Entry {
   /** Of the serial number. */
   digits: Uint8Array
@@ -70,7 +73,7 @@ function usualEntry(bytes: Uint8Array, at: number): Entry | null {
   const size = bytes[at + 3] ?? 0
   const first = bytes[at + 4] ?? 0
   const isPlain = bytes[at] === tags.sequence && length < 0x80 && bytes[at + 2] === tags.integer
-  if (!isPlain || size === 0 || size > 20 || first === 0 || first >= 0x80) return null
+  if (!isPlain || size === 0 || size > maxDigits || first === 0 || first >= 0x80) return null
   const time = at + 4 + size
   if (bytes[time] !== tags.utcTime || bytes[time + 1] !== 13) return null
   const rest = time + 15
@@ -80,13 +83,15 @@ function usualEntry(bytes: Uint8Array, at: number): Entry | null {
   if (rest + reasonOnly.length + 1 !== end || end > bytes.length) return null
   for (let byte = 0; byte < reasonOnly.length; byte++)
     if (bytes[rest + byte] !== reasonOnly[byte]) return null
-  return { digits, reason: bytes[end - 1] as number, end }
+  const reason = bytes[end - 1] as number
+  return reason < 0x80 ? { digits, reason, end } : null
 }
 
 function anyEntry(bytes: Uint8Array, at: number): Entry {
   const entry = inside({ tag: tags.sequence, content: bytes.subarray(at), bytes }).take(tags.sequence)
   const fields = inside(entry)
   const digits = positive(fields.take(tags.integer))
+  if (digits.length > maxDigits) throw new DerError('a serial number is too long')
   timeOf(fields.any())
   const reason = fields.isAtEnd() ? null : reasonOf(fields.take(tags.sequence))
   fields.end()
