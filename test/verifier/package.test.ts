@@ -93,7 +93,7 @@ const program = `
 import express from 'express'
 import { authOf, createVerifier, requireTask, VerifierRefusal, withTask } from '@hallpass/verifier'
 
-const [issuer, good, dead] = process.argv.slice(2)
+const [issuer, good, dead, certificate] = process.argv.slice(2)
 const verifier = await createVerifier({ issuer, audience: 'https://deploy.example' })
 const app = express()
 app.post('/deploy', requireTask(verifier, { scope: 'deploy:prod' }), (request, response) => {
@@ -117,6 +117,7 @@ console.log(JSON.stringify({
   dead: await ask(dead),
   fetch: await (await handler(request)).text(),
   code: refused instanceof VerifierRefusal && refused.code,
+  spiffeId: (await verifier.verifyCertificate(Buffer.from(certificate, 'base64'))).spiffeId,
 }))
 server.close()
 verifier.close()
@@ -127,6 +128,7 @@ afterAll(() => broker?.close())
 
 test('it works from the tarball, and lets its process end when it is closed', async () => {
   broker = await startScriptedBroker()
+  await broker.withAuthority()
   const task_id = 'a-task-that-is-closed'
   broker.onFeed = connection =>
     connection.write(
@@ -137,7 +139,13 @@ test('it works from the tarball, and lets its process end when it is closed', as
   writeFileSync(join(consumer, 'service.js'), program)
   const { stdout } = await run(
     process.execPath,
-    ['service.js', broker.issuer, await broker.token(), await broker.token({ task_id })],
+    [
+      'service.js',
+      broker.issuer,
+      await broker.token(),
+      await broker.token({ task_id }),
+      broker.certificate().der.toString('base64'),
+    ],
     { cwd: consumer, timeout: 60_000 },
   )
   expect(JSON.parse(stdout)).toEqual({
@@ -146,13 +154,15 @@ test('it works from the tarball, and lets its process end when it is closed', as
     dead: [401, expect.stringContaining('task_closed')],
     fetch: 'github:repo:acme/api',
     code: 'task_closed',
+    spiffeId: 'spiffe://hallpass.example/task/x',
   })
 }, 90_000)
 
 const typed = `
 import {
-  type Auth, type AuthenticatedRequest, authOf, createVerifier, type RefusalCode, refusalCodes, requireTask, type TokenClaims,
-  type Verifier, type VerifierEvent, type VerifierOptions, VerifierRefusal, type VerifierState, withTask,
+  type Auth, type AuthBy, type AuthenticatedRequest, authOf, type CertificateAuth, type CertificateUsage, type ClientCertificate,
+  createVerifier, type CredentialKind, type ForwardedCertificate, type RefusalCode, refusalCodes, requireTask, type RouteOptions,
+  type TaskAuth, type TokenClaims, type Verifier, type VerifierEvent, type VerifierOptions, VerifierRefusal, type VerifierState, withTask,
 } from '@hallpass/verifier'
 
 const options: VerifierOptions = { issuer: 'https://hallpass.example', audience: ['a'], onEvent: (event: VerifierEvent) => void event.type }
@@ -167,12 +177,35 @@ const wrong: RefusalCode = 'whatever'
 // @ts-expect-error an audience is needed
 await createVerifier({ issuer: 'x' })
 export const handler: (request: Request) => Promise<Response> = withTask(verifier, {}, (_, auth) => new Response(auth.jti))
+const usage: CertificateUsage = 'serverAuth'
+const chain: ClientCertificate = [new Uint8Array()]
+const server: CertificateAuth = await verifier.verifyCertificate(chain, { usage })
+const bound: Auth = await verifier.verify('token', { certificate: async () => 'PEM' })
+const common: TaskAuth[] = [server, bound]
+// @ts-expect-error a certificate has no claims
+void server.claims
+const header: ForwardedCertificate = { escapedPem: 'x-ssl-client-cert' }
+const route: RouteOptions<CredentialKind> = { credentials: ['token', 'certificate'], forwardedCertificate: header }
+export const either = withTask(verifier, route, (_, auth: AuthBy<CredentialKind>) =>
+  new Response(auth.credential === 'token' ? auth.clientId : auth.spiffeId),
+)
+export const certified = withTask(verifier, { credentials: ['certificate'], forwardedCertificate: 'client-cert' }, (_, auth) =>
+  new Response(auth.spiffeId),
+)
+// @ts-expect-error no such header is known
+withTask(verifier, { forwardedCertificate: 'x-client-cert' }, () => new Response())
+// @ts-expect-error tokens are verified by \`verify\`
+requireTask({ verifyCertificate: verifier.verifyCertificate })
+requireTask({ verifyCertificate: verifier.verifyCertificate }, { credentials: ['certificate'] })
+export { common }
 export const inspect = (error: unknown) => (error instanceof VerifierRefusal ? error.challenge : null)
 export { signal, claims, state, codes, wrong, requireTask, authOf, type AuthenticatedRequest }
 `
 
 const typedExpress = `
 import { createServer } from 'node:http'
+import { createServer as createHttp2Server } from 'node:http2'
+import { createServer as createSecureServer } from 'node:https'
 import express from 'express'
 import { type AuthenticatedRequest, authOf, createVerifier, requireTask } from '@hallpass/verifier'
 
@@ -184,8 +217,19 @@ app.post('/deploy', requireTask(verifier, { scope: 'deploy:prod' }), (request, r
   response.json({ taskId, aborted: signal.aborted })
 })
 app.use(requireTask(verifier))
+app.get('/x', requireTask(verifier, { credentials: ['token', 'certificate'] }), (request, response) => {
+  const auth = authOf(request, 'token', 'certificate')
+  response.json({ who: auth.credential === 'certificate' ? auth.spiffeId : auth.clientId, aborted: auth.signal.aborted })
+})
+app.get('/y', requireTask(verifier, { credentials: ['certificate'] }), (request, response) => {
+  // @ts-expect-error a certificate has no claims
+  void authOf(request, 'certificate').claims
+  response.json(authOf(request, 'certificate').audience)
+})
 const middleware = requireTask(verifier)
 createServer((request, response) => middleware(request, response, () => response.end()))
+createSecureServer({ requestCert: true }, (request, response) => middleware(request, response, () => response.end()))
+createHttp2Server((request, response) => middleware(request, response, () => response.end()))
 `
 
 test.each([
