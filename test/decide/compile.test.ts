@@ -60,9 +60,17 @@ describe('a policy does not load', () => {
       `@id("a") @binding("dpop") permit(${mintable});`,
       ['@binding("dpop") cannot be honoured'],
     ],
-    ['with a @binding to nothing known', `@id("a") @binding("MTLS") permit(${mintable});`, ['must be "mtls"']],
+    [
+      'with a @binding to nothing known',
+      `@id("a") @binding("MTLS") permit(${mintable});`,
+      ['must be "mtls"'],
+    ],
     ['with a @binding to nothing', `@id("a") @binding permit(${mintable});`, ['must be "mtls"']],
-    ['that forbids with a @binding', `@id("a") @binding("mtls") forbid(${mintable});`, ['@binding on a forbid']],
+    [
+      'that forbids with a @binding',
+      `@id("a") @binding("mtls") forbid(${mintable});`,
+      ['@binding on a forbid'],
+    ],
     [
       'with a @binding where no credential is made',
       `@id("a") @binding("mtls") permit(principal, action == Action::"read", resource);`,
