@@ -10,6 +10,8 @@ const patience = 60_000
 
 export interface BrokerProcess {
   url: string
+  /** Its listener for mutual TLS. */
+  mtlsUrl: string
   /** What it logged last, for when something goes wrong. */
   lastWords(): string
 }
@@ -37,7 +39,7 @@ export async function startBrokerProcess(options: {
   const lastWords = () => said.slice(-12).join('\n')
   stops.push(() => stop(child))
 
-  const url = await new Promise<string>((resolve, reject) => {
+  const opened = await new Promise<Opened>((resolve, reject) => {
     const hear = (line: string) => {
       said.push(line)
       const opened = openedAt(line)
@@ -49,7 +51,7 @@ export async function startBrokerProcess(options: {
     child.once('close', () => reject(new Error(`the broker ended:\n${lastWords()}`)))
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   })
-  return { url, lastWords }
+  return { ...opened, lastWords }
 }
 
 /** Nothing of the shell's own settings: a DATABASE_URL there is none of the demo's business. */
@@ -58,10 +60,13 @@ function environment(config: string): NodeJS.ProcessEnv {
   return { PATH, HOME, TMPDIR, LANG, HALLPASS_CONFIG: config }
 }
 
-function openedAt(line: string): string | null {
+type Opened = Pick<BrokerProcess, 'url' | 'mtlsUrl'>
+
+function openedAt(line: string): Opened | null {
   try {
-    const { msg, url } = JSON.parse(line) as { msg?: unknown; url?: unknown }
-    return msg === 'hallpass is open' && typeof url === 'string' ? url : null
+    const { msg, url, mtls } = JSON.parse(line) as Record<string, unknown>
+    const isOpen = msg === 'hallpass is open' && typeof url === 'string' && typeof mtls === 'string'
+    return isOpen ? { url, mtlsUrl: mtls } : null
   } catch {
     return null
   }

@@ -29,7 +29,7 @@ export async function writeSettings(
 }
 
 const hallpassYaml = (ciIssuer: string, staffIssuer: string) => ({
-  listen: { port: 0 },
+  listen: { port: 0, mtls: { port: 0 } },
   // The folder itself: embedded PostgreSQL and the generated master key live here, and go with it.
   data_dir: '.',
   trust: [

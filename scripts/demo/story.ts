@@ -10,6 +10,7 @@ import {
   revokeTrust,
   watch,
 } from './calls.ts'
+import { certificatesDieToo } from './certificates.ts'
 import { logTable } from './log-table.ts'
 import { names } from './settings.ts'
 import { step } from './step.ts'
@@ -72,9 +73,10 @@ export async function story(world: World): Promise<void> {
 
   await theRunnerIsKilled(world, second, () => job(after))
   await anAgentDelegates(world, operator)
+  await certificatesDieToo(world, operator)
   await theCiIsBrokenInto(world, operator)
 
-  chapter('7  The decision log of the job’s task')
+  chapter('8  The decision log of the job’s task')
   const log = await step('an operator reads GET /v1/decisions', { status: 200, body: { next: null } }, () =>
     readLog(world, operator, taskId),
   )
@@ -137,7 +139,7 @@ async function anAgentDelegates(world: World, operator: string): Promise<void> {
 }
 
 async function theCiIsBrokenInto(world: World, operator: string): Promise<void> {
-  chapter('6  The CI is broken into: everything of it ends, and nothing new comes')
+  chapter('7  The CI is broken into: everything of it ends, and nothing new comes')
   const other = { ...jobClaims, run_id: '8', sha: after }
   const minted = await step(
     'another job mints',

@@ -15,8 +15,10 @@ export interface World {
   staff: OpenIdProvider
   /** The trust domain of the agents. */
   prod: TestTrustDomain
-  /** Where the protected service is. */
+  /** Where the protected service is; and over mutual TLS, by this certificate of its own. */
   service: string
+  mtlsService: string
+  serviceCertificate: string
   signal: AbortSignal
 }
 
@@ -36,5 +38,15 @@ export async function startWorld(signal: AbortSignal, stops: (() => Promise<void
   const broker = await startBrokerProcess({ config, signal, stops })
 
   const service = await startService({ broker: broker.url, audience: names.serviceAudience, stops })
-  return { broker, ci, staff, prod, service, signal }
+  const { url, mtlsUrl, certificate } = service
+  return {
+    broker,
+    ci,
+    staff,
+    prod,
+    service: url,
+    mtlsService: mtlsUrl,
+    serviceCertificate: certificate,
+    signal,
+  }
 }
