@@ -10,7 +10,7 @@ type Hash = 'sha1' | 'sha256' | 'sha384' | 'sha512'
 
 /** A CertID of a serial number, as the content of its INTEGER. */
 export function certId(
-  { name, certificate }: CertificateSigner,
+  { name, certificate }: Pick<CertificateSigner, 'name' | 'certificate'>,
   serial: Buffer,
   hash: Hash = 'sha1',
   parameters: Buffer = element(tags.null),
