@@ -47,6 +47,8 @@ const reuse = 1_000_000n
  */
 const slack = skewMost + 60_000
 
+type Named = CrlAsked & { kid: string }
+
 interface Withdrawn {
   signer: CertificateSigner
   /** Milliseconds since the epoch. */
@@ -67,18 +69,19 @@ export function crls({ record, authorities, urls }: CrlDeps): (asked: CrlAsked) 
   const numberOf = crlNumbers()
   const made = new Map<string, Made>()
 
-  async function answerAll(asked: CrlAsked[]): Promise<(Crl | null)[]> {
+  async function answerAll(asked: Named[]): Promise<(Crl | null)[]> {
     const reading = await record.read()
     const answers: (Crl | null)[] = []
     for (const one of asked) answers.push(await answer(one, reading))
     return answers
   }
 
-  async function answer(asked: CrlAsked, reading: CertificateReading): Promise<Crl | null> {
-    const { kind } = asked
-    const kid = asked.kid ?? authorities.active().kid
+  const authorityOf = (kid: string) => authorities.list().find(one => one.kid === kid)
+  const rootOf = (kid: string) => authorities.roots.published().find(one => one.kid === kid)
+
+  async function answer({ kid, kind }: Named, reading: CertificateReading): Promise<Crl | null> {
     const name = `${kind}:${kid}`
-    const authority = authorities.list().find(one => one.kid === kid)
+    const authority = authorityOf(kid)
     if (authority) {
       const { signer } = authority
       const { version, entries } = reading.of(kid)
@@ -88,7 +91,7 @@ export function crls({ record, authorities, urls }: CrlDeps): (asked: CrlAsked) 
           : delta(signer, entries.values(), reading.at),
       )
     }
-    const root = authorities.roots.published().find(one => one.kid === kid)
+    const root = rootOf(kid)
     if (root?.signer && kind === 'complete') {
       const { signer } = root
       const withdrawn = withdrawnBelow(root.kid, reading)
@@ -161,7 +164,12 @@ export function crls({ record, authorities, urls }: CrlDeps): (asked: CrlAsked) 
   }
 
   // Whoever asks shares a reading that began after it asked.
-  return batched(answerAll, { most: 1_000, isShared: isUnavailable })
+  const answered = batched(answerAll, { most: 1_000, isShared: isUnavailable })
+  return async ({ kid: asked, kind }) => {
+    const kid = asked ?? authorities.active().kid
+    // Whoever guesses has nothing read for it.
+    return authorityOf(kid) || rootOf(kid) ? answered({ kid, kind }) : null
+  }
 }
 
 function* dersOf(entries: Iterable<Entry>, isIn: (entry: Entry) => boolean): Iterable<Buffer> {

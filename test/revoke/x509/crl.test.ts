@@ -172,7 +172,10 @@ describe('a complete CRL', () => {
     listed = [{ signer: authority, withdrawnAt: new Date() }]
     put(crlReasons.caCompromise)
     expect(readCrl((await get(complete)).der).entries[0]!.reason).toBe(2)
+    readings = 0
     expect(await crls(deps)({ kid: 'x', kind: 'complete' })).toBeNull()
+    // Whoever guesses has nothing read for it.
+    expect(readings).toBe(0)
     listed = []
     await expect(get({ kid: null, kind: 'complete' })).rejects.toMatchObject({ code: 'unavailable' })
   })
