@@ -132,8 +132,18 @@ describe('an answer', () => {
       asking(elsewhere as string, other),
       asking(good),
     ]
+    // A serial number is its issuer's alone.
+    questions.push(asking(good, other), asking(good, stranger))
     const { answers } = await ask(questions)
-    expect(answers.map(({ is }) => is)).toEqual(['good', 'unknown', 'revoked', 'unknown', 'good'])
+    expect(answers.map(({ is }) => is)).toEqual([
+      'good',
+      'unknown',
+      'revoked',
+      'unknown',
+      'good',
+      'unknown',
+      'unknown',
+    ])
     expect(answers.map(one => one.certId)).toEqual(questions)
   })
 
