@@ -35,7 +35,8 @@ export interface Lifetime {
 interface Node {
   certificate: Certificate
   key: PublicKey
-  usages: Set<number>
+  /** Null where nothing is said: then none is ruled out (RFC 5280 §6.1.4 (n)). */
+  usages: Set<number> | null
   pathLength: number
   keyId: Uint8Array | null
   /** Of whoever signed it. */
@@ -72,7 +73,7 @@ export async function findAuthorities(certificates: readonly Certificate[]): Pro
       key: p256,
       name,
       keyId: known?.keyId ?? node.keyId,
-      signsCrls: node.usages.has(keyUsages.cRLSign) || known?.signsCrls === true,
+      signsCrls: node.usages?.has(keyUsages.cRLSign) !== false || known?.signsCrls === true,
       lifetimes: [...(known?.lifetimes ?? []), ...lifetimes],
     })
   }
@@ -100,7 +101,7 @@ async function nodeOf(certificate: Certificate): Promise<Node | null> {
     const mayBeFor = (purpose: string) => purposes === null || purposes.includes(purpose)
     const isAuthority =
       constraints?.isAuthority === true &&
-      usages?.has(keyUsages.keyCertSign) === true &&
+      usages?.has(keyUsages.keyCertSign) !== false &&
       (mayBeFor(oids.clientAuth) || mayBeFor(oids.anyExtendedKeyUsage)) &&
       !extensions.has(oids.nameConstraints) &&
       !hasUnknown(extensions, understood)

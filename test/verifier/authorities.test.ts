@@ -65,6 +65,10 @@ describe('an authority is believed', () => {
     expect(await fares({ keyId: null })).toBeNull()
   })
 
+  test('though neither it nor its root tells what its key is used for', async () => {
+    expect(await fares({ usages: null }, { usages: null })).toBeNull()
+  })
+
   test('with purposes, if clients are among them', async () => {
     const purposes = (...ids: string[]) => [extension(oids.extKeyUsage, sequence(...ids.map(oid)))]
     expect(await fares({ more: purposes(oids.clientAuth) })).toBeNull()

@@ -102,7 +102,7 @@ export interface AuthorityOptions {
   notAfter?: number
   pathLength?: number | null
   isAuthority?: boolean
-  usages?: number[]
+  usages?: number[] | null
   keyId?: Buffer | null
   more?: Buffer[]
 }
@@ -130,7 +130,7 @@ export async function newAuthority({ now, by, ...options }: AuthorityOptions): P
         ...(keyId === null ? [] : [extension(oids.subjectKeyIdentifier, octetString(keyId))]),
         ...(by ? [extension(oids.authorityKeyIdentifier, sequence(element(primitive(0), by.keyId)))] : []),
         extension(oids.basicConstraints, constraints, true),
-        extension(oids.keyUsage, bits(...usages), true),
+        ...(usages === null ? [] : [extension(oids.keyUsage, bits(...usages), true)]),
         ...more,
       ),
     ),
