@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import https from 'node:https'
+import { connect } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type {
   Credential,
@@ -267,6 +269,74 @@ describe('refused, with its digest in the log, is', () => {
     expect([status, body.code]).toEqual([401, 'attestation_invalid'])
     expect(client.socket()).toBe(socket)
     expect((await world.with(world.svid('/agent').pem).request('GET', '/v1/tasks')).status).toBe(200)
+  })
+})
+
+describe('the listener', () => {
+  it('shows a certificate that the broker made for its issuer’s host, where none is configured', async () => {
+    const made = await startWorld({
+      config: {
+        listen: {
+          host: '127.0.0.1',
+          port: 0,
+          metricsPort: null,
+          mtls: { port: 0, cert: null, key: null },
+          trustedProxies: [],
+        },
+        pki: { trustDomain: ownDomain, path: '/task/{task_id}' },
+      },
+    })
+    try {
+      const { text: roots } = await made.broker.client.request('GET', '/pki/ca.pem')
+      const { port } = new URL(made.broker.mtlsUrl ?? '')
+      const { cert, key } = made.prod.x509.svid('/agent').pem
+      const socket = connect({
+        host: '127.0.0.1',
+        port: Number(port),
+        servername: 'hallpass.test',
+        ca: roots,
+        cert,
+        key,
+      })
+      await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject))
+      expect(socket.authorized).toBe(true)
+      socket.destroy()
+    } finally {
+      await made.close()
+    }
+  })
+
+  it('streams the feed, and cuts it off with the certificate', async () => {
+    const { broker } = world
+    const ends = broker.clock.now() + 4_000
+    const { pem } = world.prod.x509.svid('/svc/deploy', { notAfter: ends })
+    const told = await new Promise<string>((resolve, reject) => {
+      let text = ''
+      https
+        .get(
+          `${broker.mtlsUrl}/v1/revocations`,
+          { ...pem, agent: false, rejectUnauthorized: false },
+          answer => {
+            answer.on('data', chunk => {
+              text += chunk
+            })
+            answer.once('close', () => resolve(text))
+            answer.once('error', () => resolve(text))
+          },
+        )
+        .once('error', reject)
+    })
+    expect(told).toContain('event: snapshot')
+    expect(broker.clock.now() - ends).toBeLessThan(5_000)
+  })
+
+  it('ends with the broker, once what is under way is answered', async () => {
+    const other = await startMtlsWorld()
+    const client = other.with(other.svid('/agent').pem)
+    expect((await client.request('GET', '/v1/tasks')).status).toBe(200)
+    const socket = client.socket()
+    await other.close()
+    expect(socket.destroyed).toBe(true)
   })
 })
 

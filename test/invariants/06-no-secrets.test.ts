@@ -2,11 +2,13 @@ import { createHash, createPrivateKey } from 'node:crypto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { masterKeyFrom } from '../../src/secrets/master-key.ts'
 import { unwrap } from '../../src/secrets/wrap.ts'
-import { testIssuer } from '../support/broker.ts'
+import { startMtlsWorld } from '../features/mtls-world.ts'
+import { type TestBroker, testIssuer } from '../support/broker.ts'
 import {
   act,
   claimsOf,
   isActive,
+  type Minted,
   mint,
   minted,
   opened,
@@ -14,6 +16,7 @@ import {
   type Scene,
   startScene,
 } from '../support/scene.ts'
+import { selfSigned } from '../support/self-signed.ts'
 
 let scene: Scene
 beforeAll(async () => {
@@ -35,8 +38,7 @@ beforeAll(async () => {
 afterAll(() => scene?.close())
 
 /** Every table of the broker, row by row, as PostgreSQL writes it: bytea in hex. */
-async function dump(): Promise<string> {
-  const { broker } = scene
+async function dump(broker: TestBroker): Promise<string> {
   const tables = await broker.sql<{ name: string }>(
     `SELECT quote_ident(tablename) AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
   )
@@ -220,7 +222,7 @@ it('invariant 6: no token, key or attestation is in any row, log line, answer or
     replicas.map(async ({ metricsUrl }) => (await fetch(metricsUrl as string)).text()),
   )
   const places: Record<string, string> = {
-    rows: await dump(),
+    rows: await dump(broker),
     lines: replicas.flatMap(({ logged }) => logged).join('\n'),
     answers: answers.join('\n'),
     metrics: metrics.join('\n'),
@@ -256,4 +258,55 @@ it('invariant 6: the attested claims are in the log, and the attestation is ther
     [claimsOf(access_token).jti],
   )
   expect(rows).toEqual([{ attestation: createHash('sha256').update(attestation).digest(), run: 'seen' }])
+})
+
+it('invariant 6: nor is what a client showed by mutual TLS, or what was bound to it', async () => {
+  const world = await startMtlsWorld()
+  try {
+    const { broker } = world
+    const svid = world.svid('/agent')
+    const stranger = selfSigned()
+    const client = world.with(svid.pem)
+    const answers: string[] = []
+    const ask = async (by: Pick<typeof client, 'request'>, path: string, options: object) => {
+      const { text, headers } = await by.request('POST', path, options)
+      answers.push(text, JSON.stringify([...headers]))
+      return text
+    }
+    const { id } = JSON.parse(await ask(client, '/v1/tasks', { json: { kind: 'agent-run', ref: 'r' } }))
+    const form = { grant_type: 'client_credentials', scope: 'a', task_id: id, binding: 'mtls' }
+    const { body } = await client.request<Minted>('POST', '/oauth2/token', {
+      form: { ...form, audience: testIssuer },
+    })
+    const token = body.access_token
+    expect(claimsOf(token)).toHaveProperty('cnf')
+    for (const by of [world.with(stranger), world.with(), broker.client]) {
+      await ask(by, `/v1/tasks/${id}/heartbeat`, { token, json: {} })
+      await ask(by, '/oauth2/token', { form: { ...form, audience: 'b' } })
+      await ask(by, '/v1/tasks', { json: {} })
+    }
+    await ask(client, '/v1/tasks', { json: { kind: svid.pem.cert, ref: 'r' } })
+    await ask(client, '/oauth2/token', { form: { ...form, audience: 'b', client_id: svid.pem.cert } })
+
+    const places = { rows: await dump(broker), lines: broker.logged.join('\n'), answers: answers.join('\n') }
+    const sha256 = createHash('sha256').update(svid.certificate).digest('hex')
+    expect(places.rows).toContain(sha256)
+    expect(places.lines).toContain('certificate_mismatch')
+    const keys = [svid.key, createPrivateKey(stranger.key)].map(key =>
+      Buffer.from(key.export({ format: 'jwk' }).d ?? '', 'base64url'),
+    )
+    // Of a certificate, its signature: all of it that is its own.
+    const certificates = [svid.certificate, stranger.der].map(der => der.subarray(-64))
+    const secrets = [
+      ...[...keys, ...certificates].flatMap(spellings),
+      ...partsOf(token).flatMap(part => [part, ...spellings(part)]),
+    ]
+    for (const [place, text] of Object.entries(places))
+      expect(
+        secrets.filter(one => text.includes(one)),
+        `in ${place}`,
+      ).toEqual([])
+  } finally {
+    await world.close()
+  }
 })
