@@ -43,8 +43,7 @@ const maxBytes = 64 * 1024
 /**
  * Reads a chain, leaf first, and holds its leaf against the X509-SVID standard (§§2 to 5).
  *
- * @throws HallpassError `attestation_invalid`: chain_size, certificate, weak_key, uri, subject, names, authority, key_usage, ext_key_usage,
- *   critical_extension.
+ * @throws HallpassError `attestation_invalid`: chain_size, certificate, weak_key, uri, subject, names, authority, key_usage, ext_key_usage.
  */
 export function readSvid(chain: readonly Uint8Array[]): PresentedSvid {
   if (chain.length > maxCertificates || chain.some(({ length }) => length > maxBytes))
@@ -95,8 +94,7 @@ const isWeak = (certificate: Certificate): boolean =>
   certificate.publicKey === null || !(hasAcceptedAlgorithm(certificate) || isSelfIssued(certificate))
 
 function checkLeaf(leaf: Certificate): Pick<PresentedSvid, 'id' | 'spiffeId'> {
-  const { basicConstraints, keyUsage, extKeyUsage, subjectAltName, critical, hasUnknownCritical } =
-    leaf.extensions
+  const { basicConstraints, keyUsage, extKeyUsage, subjectAltName, critical } = leaf.extensions
   // §5.2: exactly one URI, a SPIFFE ID with a path; names of other forms may be there.
   const uris = urisIn(subjectAltName)
   const [id, ...others] = uris
@@ -114,7 +112,6 @@ function checkLeaf(leaf: Certificate): Pick<PresentedSvid, 'id' | 'spiffeId'> {
   if (!signsAlone || !critical.has(oids.keyUsage)) throw refuse('key_usage')
   // §4.4
   if (extKeyUsage && !extKeyUsage.has(oids.clientAuth)) throw refuse('ext_key_usage')
-  if (hasUnknownCritical) throw refuse('critical_extension')
   return { id, spiffeId }
 }
 

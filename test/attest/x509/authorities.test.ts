@@ -77,6 +77,10 @@ describe('a SPIFFE bundle', () => {
       'that may not sign certificates',
       jwkOf(makeAuthority({ extensions: { [oids.keyUsage]: keyUsage([0]) } })),
     ],
+    [
+      'with a weak key of which it says nothing',
+      { ...jwkOf(makeAuthority({ keyKind: 'RSA-1024' })), n: undefined, e: undefined },
+    ],
     ['with a weak key', jwkOf(makeAuthority({ keyKind: 'RSA-1024' }))],
   ])('is read without an entry %s, and with the others', (_, jwk) => {
     expect(count(jwk)).toBe(0)

@@ -95,6 +95,26 @@ describe('a path', () => {
     expect(find(leafOf(all[0]!), [...mesh.slice(0, 15), signed])).toBe(2)
   })
 
+  it('is given up after so many steps', () => {
+    // From 'ca 0' on, each has three certificates, all signed by the next; a fourth of 'ca 0' is the root's.
+    const layers = Array.from({ length: 6 }, (_, n) => makeAuthority({ subject: `ca ${n}` }))
+    const maze = layers.slice(0, 5).flatMap((authority, n) => {
+      const next = layers[n + 1]!
+      return [1, 2, 3].map(() => makeAuthority({ keys: authority, subject: authority.name }, now, next))
+    })
+    const out = below(root, { keys: layers[0]!, subject: layers[0]!.name })
+    expect(find(leafOf(out), [out, ...maze])).toBe(2)
+    expect(find(leafOf(out), [...maze, out])).toBe('none')
+  })
+
+  it('is given up after so many signatures', () => {
+    const impostors = Array.from({ length: 64 }, () => makeAuthority({ subject: 'root' }))
+    const unnamed = { extensions: { [oids.authorityKeyIdentifier]: null } }
+    expect(find(leafOf(root), [], [...impostors, root])).toBe(1)
+    expect(find(leafOf(root, unnamed), [], [...impostors.slice(1), root])).toBe(1)
+    expect(find(leafOf(root, unnamed), [], [...impostors, root])).toBe('none')
+  })
+
   it('is given up after some that are complete and not valid', () => {
     const keys = generateKeys()
     const expired = makeAuthority({ keys, subject: 'root', notAfter: now - 1_000 })

@@ -271,6 +271,13 @@ describe('the signers between an X.509-SVID and its trust domain’s authority',
     )
   })
 
+  it('may have a root among them whose own signature nobody would accept', async () => {
+    const { attempt } = await setUp()
+    const old = makeAuthority({ subject: 'prod.example root', signing: signings.ecdsaSha1 })
+    expect(await attempt([...prod.x509.svid('/a').chain, old.certificate])).toBe('accepted')
+    expect(await attempt(prod.x509.svid('/a', { signer: old }).chain)).toBe('path')
+  })
+
   it('are eight at most, the SVID among them', async () => {
     const { attempt } = await setUp()
     const signers = [prod.x509.intermediate()]
@@ -296,6 +303,11 @@ describe('the signers between an X.509-SVID and its trust domain’s authority',
       { moreExtensions: [extension('1.2.3.4', true, octetString())] },
     ],
     ['are of another trust domain', 'signer_domain', withNames(uriName('spiffe://lab.example'))],
+    [
+      'are of a trust domain twice',
+      'signer_domain',
+      withNames(uriName('spiffe://prod.example'), uriName('spiffe://prod.example')),
+    ],
     ['are named like a workload', 'signer_domain', withNames(uriName('spiffe://prod.example/ca'))],
     [
       'are of two trust domains',
@@ -474,6 +486,15 @@ describe('the X.509 authorities of a bundle', () => {
     expect(await attempt(prod.x509.svid('/a', { signer }).chain)).toBe('path_length')
   })
 
+  it('prove nothing for longer than they last themselves', async () => {
+    await setUp()
+    prod.x509.roots = [makeAuthority({ subject: 'root', notAfter: now + 2 * minute }, now)]
+    await prod.writeBundle(file)
+    const { attestCertificate } = await setUpAgain()
+    const { attestation } = await attestCertificate(prod.x509.svid('/a').chain)
+    expect(attestation.acceptableUntil).toBe(now + 2 * minute)
+  })
+
   it('when none are left, prove nothing, and neither does what was remembered', async () => {
     const { attempt, time } = await setUp()
     const { chain } = prod.x509.svid('/a')
@@ -531,10 +552,13 @@ describe('the X.509 authorities of a bundle', () => {
 describe('a chain that was accepted before', () => {
   it('is refused once its time is over', async () => {
     const { attempt, time } = await setUp()
-    const { chain } = prod.x509.svid('/a', { notAfter: time.now + minute })
+    const { chain } = lab.x509.svid('/a', { notAfter: time.now + 20 * second })
     expect(await attempt(chain)).toBe('accepted')
-    time.now += minute + second
+    time.now += 20 * second
+    expect(await attempt(chain)).toBe('accepted')
+    time.now += 1
     expect(await attempt(chain)).toBe('expired')
+    expect(endpoint.requests).toBe(1)
   })
 
   it('is refused by a clock that was set back before its time', async () => {
