@@ -150,6 +150,21 @@ describe('the feed is silent: the revocation list is asked', () => {
     expect(await refused()).toBe('authorities_unavailable')
   })
 
+  test('nor is one that is published no more by a list that is still held', async () => {
+    const { broker, time } = followed
+    const good = broker.answers.get(path())
+    broker.answers.delete(path())
+    expect(await refused()).toBe('crl_unreachable')
+    time.pass(6_000)
+    broker.answers.set(path(), good as () => void)
+    expect(await refused()).toBeNull()
+    broker.published = []
+    await broker.withAuthority()
+    time.pass(5_000)
+    expect(await refused()).toBe('authority_unknown')
+    expect(broker.asked[path()]).toBe(2)
+  })
+
   test('authorities out of a cache prove nothing', async () => {
     const { broker, time } = followed
     const good = broker.answers.get('/pki/ca.pem')
