@@ -276,6 +276,8 @@ export interface CrlOptions {
   /** Signs in place of the authority. */
   key?: KeyObject
   extensions?: Buffer[] | null
+  /** What it says of its signature, which is ecdsa-with-SHA256 whatever it says. */
+  algorithm?: Buffer
   keyId?: Buffer
 }
 
@@ -291,7 +293,7 @@ export function newCrl({ by, thisUpdate, entries = [], ...options }: CrlOptions)
     key,
     sequence(
       ...(version === null ? [] : [integer(version)]),
-      ecdsaWithSha256,
+      algorithm,
       options.issuer ?? by.name,
       time(thisUpdate),
       ...(nextUpdate === null ? [] : [time(nextUpdate)]),
@@ -314,7 +316,7 @@ export function newCrl({ by, thisUpdate, entries = [], ...options }: CrlOptions)
             ),
           ]),
     ),
-    ecdsaWithSha256,
+    algorithm,
   )
 }
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { oids } from '../../src/der/oids.ts'
 import { constructed, primitive, tags } from '../../src/der/tags.ts'
-import { boolean, element, integer, none, sequence } from '../../src/der/write.ts'
+import { boolean, element, integer, none, oid, sequence } from '../../src/der/write.ts'
 import {
   type CrlOptions,
   distributionPoint,
@@ -258,6 +258,11 @@ describe('a revocation list is refused', () => {
       'of others’ certificates too',
       url => ({ extensions: [distributionPoint(url, element(primitive(4), Buffer.of(0xff)))] }),
       'crl_other',
+    ],
+    [
+      'that names another algorithm than it is signed in',
+      () => ({ algorithm: sequence(oid(oids.ecdsaWithSha384)) }),
+      'crl_signature_wrong',
     ],
     ['of version 1', () => ({ version: null }), 'crl_malformed'],
     ['of version 3', () => ({ version: 2 }), 'crl_malformed'],
