@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { createAttestor } from '../attest/attestor.ts'
+import { type Attestor, createAttestor } from '../attest/attestor.ts'
 import type { Principal } from '../attest/principal.ts'
 import type { LoadedConfig } from '../config.ts'
 import type { CompiledPolicies } from '../decide/compile.ts'
@@ -9,6 +9,7 @@ import type { Ask, TaskView } from '../decide/decision.ts'
 import { explainText } from '../decide/explain.ts'
 import { faultText } from '../decide/fault.ts'
 import { loadPolicyDir } from '../decide/folder.ts'
+import { readPem } from '../der/pem.ts'
 import { newId } from '../ids.ts'
 import { type Job, jobOf } from '../task/job.ts'
 import { CommandError, type Io } from './io.ts'
@@ -22,6 +23,9 @@ export interface Asked {
   kind?: string
   /** Files with the tasks that it would be opened below, root first. */
   parent?: string[]
+  /** Key purposes and DNS names of a certificate; neither, for a token. */
+  usage?: ('clientAuth' | 'serverAuth')[]
+  dnsName?: string[]
 }
 
 export interface Explanation {
@@ -33,8 +37,9 @@ export interface Explanation {
 /** What the broker would decide, now, if this attestation asked for these scopes in a task that is opened for it, on its own or below another. */
 export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promise<Explanation> => {
   // 1. Who is asking: verified against the trust sources, over the network where their keys are there.
-  const attestor = createAttestor({ ...config, clock: io.clock })
-  const principal = await attestor.attest(readAttestation(io, asked.attestation))
+  const ownTrustDomain = config.pki?.trustDomain
+  const attestor = createAttestor({ ...config, ownTrustDomain, clock: io.clock })
+  const principal = await attested(attestor, readAttestation(io, asked.attestation))
 
   // 2. For what.
   const job = jobOf(principal)
@@ -58,10 +63,8 @@ export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promi
             task,
             scope,
             audience,
-            credential: 'jwt',
             ttl,
-            usages: [],
-            dnsNames: [],
+            ...credentialOf(asked),
           }) satisfies Ask,
       ),
     ),
@@ -79,6 +82,23 @@ export const explain = async (io: Io, config: LoadedConfig, asked: Asked): Promi
     },
   }
 }
+
+/** A JWT, or the chain of an X.509-SVID in PEM, whose key nobody proves here. */
+const attested = (attestor: Attestor, text: string): Promise<Principal> =>
+  text.startsWith('-----BEGIN ') ? attestor.attestCertificate(chainIn(text)) : attestor.attest(text)
+
+const chainIn = (text: string): Buffer[] => {
+  try {
+    return readPem(text, 16).map(({ der }) => der)
+  } catch {
+    throw new CommandError('the attestation is no certificate that can be read')
+  }
+}
+
+const credentialOf = ({ usage, dnsName }: Asked) =>
+  usage === undefined && dnsName === undefined
+    ? { credential: 'jwt' as const, usages: [], dnsNames: [] }
+    : { credential: 'x509' as const, usages: usage ?? ['clientAuth'], dnsNames: dnsName ?? [] }
 
 const readAttestation = (io: Io, file: string): string => {
   try {
@@ -154,5 +174,5 @@ const pairs = (values: Record<string, string>): string[] =>
 
 const question = (ask: Ask): Row =>
   ask.action === 'mint'
-    ? { action: ask.action, scope: ask.scope, audience: ask.audience }
+    ? { action: ask.action, scope: ask.scope, audience: ask.audience, credential: ask.credential }
     : { action: ask.action }

@@ -29,11 +29,13 @@ export const addPolicy = (program: Command, io: Io): void => {
     .description('show what would be decided for an attestation, and why')
     .requiredOption(
       '--attestation <file>',
-      'the ID token or JWT-SVID, verified for real; - for standard input',
+      'the ID token or SVID (a JWT, or a chain in PEM), verified for real; - for standard input',
     )
     .requiredOption('--scope <scope>', 'scopes, with spaces between them; may be repeated', words)
     .requiredOption('--audience <audience>', 'for whom; may be repeated', listed)
     .option('--kind <kind>', "the task's kind, where the attestation names no job")
+    .option('--usage <usage>', 'ask for a certificate of that purpose; may be repeated', usage)
+    .option('--dns-name <name>', 'ask for a certificate with that name; may be repeated', listed)
     .option(
       '--parent <file>',
       'the task to open it below, as "tasks show ID --json" prints it; repeated, root first, where that one has a parent',
@@ -48,6 +50,12 @@ export const addPolicy = (program: Command, io: Io): void => {
 }
 
 const listed = (value: string, before: string[] = []): string[] => [...before, value]
+
+const usage = (value: string, before: string[] = []): string[] => {
+  if (value !== 'clientAuth' && value !== 'serverAuth')
+    throw new InvalidArgumentError('It must be clientAuth or serverAuth.')
+  return listed(value, before)
+}
 
 /** Scope tokens of RFC 6749 §3.3, so that no scope at all is not taken for nothing to refuse. */
 const words = (value: string, before: string[] = []): string[] => {

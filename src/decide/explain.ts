@@ -20,7 +20,7 @@ function askText(ask: Ask): string {
   const who = `${ask.caller.kind} ${quoted(ask.caller.id)}`
   switch (ask.action) {
     case 'mint':
-      return `${who} mint ${quoted(ask.scope)} for ${quoted(ask.audience)} in a task of kind ${quoted(ask.task.kind)}`
+      return `${who} mint ${quoted(ask.scope)} for ${quoted(ask.audience)}${certificateText(ask)} in a task of kind ${quoted(ask.task.kind)}`
     case 'open':
       return `${who} open a task of kind ${quoted(ask.task.kind)}`
     case 'open_child':
@@ -30,6 +30,12 @@ function askText(ask: Ask): string {
     default:
       return `${who} ${ask.action} a task of kind ${quoted(ask.task.kind)}`
   }
+}
+
+function certificateText(ask: Extract<Ask, { action: 'mint' }>): string {
+  if (ask.credential === 'jwt') return ''
+  const names = ask.dnsNames.length === 0 ? '' : ` named ${ask.dnsNames.map(quoted).join(', ')}`
+  return ` as a certificate (${ask.usages.join(', ')})${names}`
 }
 
 /** What is attested may hold anything; a terminal should not obey it. */

@@ -99,5 +99,12 @@ describe('hallpass policy explain', () => {
         { action: 'mint', scope: 'logs:read:eu', allow: true, policies: ['agents-read-logs'] },
       ],
     })
+    const chain = prod.x509.svid('/agent/deployer').pem.cert
+    const certificate = ['--kind', 'agent-run', '--usage', 'serverAuth', '--dns-name', 'logs.example']
+    const shown = await explain(cwd, chain, ...asked, ...certificate)
+    expect(shown.out).toContain(
+      'ALLOW  workload "spiffe://prod.example/agent/deployer" mint "logs:read:eu" for "https://logs.example" as a certificate (serverAuth) named "logs.example" in',
+    )
+    expect((await explain(cwd, '-----BEGIN X', ...asked, ...certificate)).code).toBe(1)
   })
 })
