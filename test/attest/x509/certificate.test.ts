@@ -1,3 +1,4 @@
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Certificate, readCertificate } from '../../../src/attest/x509/certificate.ts'
@@ -238,6 +239,22 @@ describe('a certificate', () => {
     ['the exponent 1', generateKeys('RSA-e1').publicKeyInfo],
     ['an Ed25519 key of 31 bytes', sequence(sequence(oid(oids.ed25519)), bitString(Buffer.alloc(31)))],
   ])('has no key that is accepted, with %s', (_, publicKeyInfo) => {
+    expect(read({ keys: { ...keys, publicKeyInfo } }).publicKey).toBeNull()
+  })
+
+  it.each<[string, KeyObject]>([
+    ['secp256k1', generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey],
+    ['P-224', generateKeyPairSync('ec', { namedCurve: 'P-224' }).publicKey],
+    [
+      'P-256 by its parameters',
+      generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' }).publicKey,
+    ],
+    ['Ed448', generateKeyPairSync('ed448').publicKey],
+    ['X25519', generateKeyPairSync('x25519').publicKey],
+    ['DSA', generateKeyPairSync('dsa', { modulusLength: 2048, divisorLength: 256 }).publicKey],
+    ['RSA for PSS alone', generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).publicKey],
+  ])('has no key that is accepted, good as it may be: %s', (_, key) => {
+    const publicKeyInfo = key.export({ format: 'der', type: 'spki' })
     expect(read({ keys: { ...keys, publicKeyInfo } }).publicKey).toBeNull()
   })
 })

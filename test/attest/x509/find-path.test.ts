@@ -193,6 +193,8 @@ describe('the policies of a path', () => {
     }
     expect(find(leafOf(strict), [], [strict])).toBe('policies')
     expect(find(leafOf(strict, { extensions: policy }), [], [strict])).toBe(1)
+    expect(find(leafOf(root, { extensions: asks(0) }), [])).toBe('policies')
+    expect(find(leafOf(root, { extensions: asks(1) }), [])).toBe(1)
     const middle = below(root, { subject: 'middle', extensions: asks(0) })
     expect(find(leafOf(middle), [middle])).toBe('policies')
   })
