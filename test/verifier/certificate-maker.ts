@@ -288,6 +288,7 @@ export function newCrl({ by, thisUpdate, entries = [], ...options }: CrlOptions)
     key = by.privateKey,
     extensions = [],
     more = Buffer.alloc(0),
+    algorithm = ecdsaWithSha256,
   } = options
   return signedBy(
     key,
