@@ -7,8 +7,9 @@ import { authorityCertificate, rootCertificate } from '../../../src/mint/x509/au
 import type { CertificateSigner } from '../../../src/mint/x509/signer.ts'
 import { signerOf } from '../../../src/mint/x509/signer-of.ts'
 import { type Crl, type CrlDeps, crls } from '../../../src/revoke/x509/crl.ts'
-import { entryWriter, serialOf } from '../../../src/revoke/x509/entry.ts'
-import { type CertificateRecord, type Entry, followCertificates } from '../../../src/revoke/x509/follow.ts'
+import { type Entry, entryWriter, serialOf } from '../../../src/revoke/x509/entry.ts'
+import { type CertificateRecord, followCertificates } from '../../../src/revoke/x509/follow.ts'
+import { entryPages } from '../../../src/revoke/x509/pages.ts'
 import { crlReasons } from '../../../src/revoke/x509/reasons.ts'
 import { openDatabase } from '../../../src/store/database.ts'
 import type { BenchDatabase } from '../database.ts'
@@ -137,21 +138,24 @@ function recordOf(count: number): CertificateRecord {
   const write = entryWriter()
   const now = Date.now()
   const entries = new Map<string, Entry>()
+  const pages = entryPages()
   for (let n = 0; n < count; n++) {
     const jti = newId()
     const reason = crlReasons.cessationOfOperation
-    entries.set(jti, {
+    const entry = {
       der: write(serialOf(jti), now, reason),
       reason,
       at: now,
       changedAt: now,
       expiresAt: now + 15 * minute,
-    })
+    }
+    entries.set(jti, entry)
+    pages.put(jti, entry)
   }
   return {
     read: async () => ({
       at: BigInt(Date.now()) * 1000n,
-      of: () => ({ entries, version: 1, withdrawnAt: null }),
+      of: () => ({ entries, complete: pages.complete, version: 1, withdrawnAt: null }),
     }),
   }
 }

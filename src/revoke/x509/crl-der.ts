@@ -14,7 +14,7 @@ export interface CrlContent {
   thisUpdate: number
   nextUpdate: number
   number: bigint
-  /** DER of each entry. They must not change until the CRL is there. */
+  /** DER of the entries, one or many at a time. They must not change until the CRL is there. */
   entries: Iterable<Buffer>
   /** Of a delta: BaseCRLNumber. null: it is complete. */
   base: bigint | null

@@ -6,8 +6,8 @@ import { isUnavailable } from '../../store/failure.ts'
 import type { Authorities } from './authorities.ts'
 import { encodeCrl } from './crl-der.ts'
 import { crlNumbers, firstNumberAt } from './crl-number.ts'
-import { entryWriter } from './entry.ts'
-import type { CertificateReading, CertificateRecord, Entry } from './follow.ts'
+import { type Entry, entryWriter } from './entry.ts'
+import type { CertificateReading, CertificateRecord } from './follow.ts'
 import { crlReasons } from './reasons.ts'
 import { skewMost } from './status.ts'
 
@@ -84,10 +84,10 @@ export function crls({ record, authorities, urls }: CrlDeps): (asked: CrlAsked) 
     const authority = authorityOf(kid)
     if (authority) {
       const { signer } = authority
-      const { version, entries } = reading.of(kid)
+      const { version, entries, complete: all } = reading.of(kid)
       return again(name, version, reading.at, () =>
         kind === 'complete'
-          ? complete(signer, entries.values(), reading.at)
+          ? complete(signer, all(), reading.at)
           : delta(signer, entries.values(), reading.at),
       )
     }
@@ -118,9 +118,9 @@ export function crls({ record, authorities, urls }: CrlDeps): (asked: CrlAsked) 
     return crl
   }
 
-  const complete = (signer: CertificateSigner, entries: Iterable<Entry>, at: bigint): Promise<Crl> =>
+  const complete = (signer: CertificateSigner, entries: Iterable<Buffer>, at: bigint): Promise<Crl> =>
     make(signer, at, {
-      entries: dersOf(entries, ({ reason }) => reason !== crlReasons.removeFromCrl),
+      entries,
       freshest: `${urls.crl(signer.kid)}/delta`,
     })
 

@@ -3,6 +3,18 @@ import { enumerated, integer, sequence, time } from '../../der/write.ts'
 import { extensionOf } from '../../mint/x509/extensions.ts'
 import { type CrlReason, crlReasons } from './reasons.ts'
 
+/** A certificate that is not good, or was not and is again, as the record has it. Times are in milliseconds since the epoch. */
+export interface Entry {
+  /** As it stands in a CRL. */
+  der: Buffer
+  /** `removeFromCrl` for one that is good again: in a delta alone. */
+  reason: CrlReason
+  /** Since when. */
+  at: number
+  changedAt: number
+  expiresAt: number
+}
+
 /** The serial number of a credential that is a certificate: the 16 bytes of its UUID. */
 export const serialOf = (jti: string): Buffer => Buffer.from(jti.replaceAll('-', ''), 'hex')
 

@@ -11,27 +11,18 @@ import {
 } from '../../store/certificates.ts'
 import type { Database } from '../../store/database.ts'
 import { type RecordPage, readRecordPage } from '../../store/status-lists.ts'
-import { entryWriter, serialOf } from './entry.ts'
+import { type Entry, entryWriter, serialOf } from './entry.ts'
 import { inTurns } from './in-turns.ts'
-import { type CrlReason, crlReasons } from './reasons.ts'
+import { entryPages, type Pages } from './pages.ts'
+import { crlReasons } from './reasons.ts'
 import { type CertificateStatus, statusOf } from './status.ts'
-
-/** A certificate that is not good, or was not and is again, as the record has it. Times are in milliseconds since the epoch. */
-export interface Entry {
-  /** As it stands in a CRL. */
-  der: Buffer
-  /** `removeFromCrl` for one that is good again: in a delta alone. */
-  reason: CrlReason
-  /** Since when. */
-  at: number
-  changedAt: number
-  expiresAt: number
-}
 
 /** What an authority signed and is not good, and what became of itself. */
 export interface FollowedAuthority {
   /** By the `jti`. */
   entries: ReadonlyMap<string, Entry>
+  /** DER of those that stand in a complete CRL, many at a time. */
+  complete(): Iterable<Buffer>
   /** Another one when the entries have changed. */
   version: number
   /** Milliseconds since the epoch; null where the record does not say that it was withdrawn, or no longer. */
@@ -55,6 +46,7 @@ export interface CertificateRecord {
 
 interface Followed extends FollowedAuthority {
   entries: Map<string, Entry>
+  pages: Pages
 }
 
 interface Position {
@@ -99,20 +91,33 @@ export function followCertificates({
   function authority(kid: string): Followed {
     const known = authorities.get(kid)
     if (known) return known
-    const followed = { entries: new Map(), version: ++changes, withdrawnAt: null }
+    const pages = entryPages()
+    const followed = {
+      entries: new Map(),
+      pages,
+      complete: pages.complete,
+      version: ++changes,
+      withdrawnAt: null,
+    }
     authorities.set(kid, followed)
     return followed
   }
 
   function put(kid: string, jti: string, entry: Omit<Entry, 'der'> | null): void {
-    const { entries } = authority(kid)
+    const { entries, pages } = authority(kid)
     const before = entries.get(jti)
     const isSame = entry
       ? before?.reason === entry.reason && before.at === entry.at && before.changedAt === entry.changedAt
       : !before
     if (isSame) return
-    if (entry) entries.set(jti, { ...entry, der: write(serialOf(jti), entry.at, entry.reason) })
-    else entries.delete(jti)
+    if (entry) {
+      const written = { ...entry, der: write(serialOf(jti), entry.at, entry.reason) }
+      entries.set(jti, written)
+      pages.put(jti, written)
+    } else {
+      entries.delete(jti)
+      pages.remove(jti)
+    }
     authority(kid).version = ++changes
   }
 
@@ -144,7 +149,7 @@ export function followCertificates({
       const facts = await factsOf(certificates)
       await inTurns(certificates, one => put(one.kid, one.jti, entryOf(one, statusOf(one, facts))))
     }
-    for (const kid of kids) await withdraw(kid, expired)
+    for (const kid of new Set(kids)) await withdraw(kid, expired)
   }
 
   async function factsOf(certificates: StoredCertificate[]): Promise<Map<string, TaskFacts>> {

@@ -1,8 +1,8 @@
 import { setImmediate as afterOthers } from 'node:timers/promises'
 
-/** How long others wait for their turn, in milliseconds, and how many items there are between two looks at the time. */
+/** How long others wait for their turn, in milliseconds, and after how many items the time is looked at. */
 const turn = 4
-const look = 128
+const look = 16
 
 /** Does something with each item, and lets others have their turn meanwhile. The items must not change until it is done. */
 export async function inTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {

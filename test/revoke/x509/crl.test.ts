@@ -11,8 +11,8 @@ import { HallpassError } from '../../../src/errors.ts'
 import { newId } from '../../../src/ids.ts'
 import type { CertificateSigner } from '../../../src/mint/x509/signer.ts'
 import { type CrlAsked, type CrlDeps, crls } from '../../../src/revoke/x509/crl.ts'
-import { entryWriter, serialOf } from '../../../src/revoke/x509/entry.ts'
-import type { Entry } from '../../../src/revoke/x509/follow.ts'
+import { type Entry, entryWriter, serialOf } from '../../../src/revoke/x509/entry.ts'
+import { entryPages, type Pages } from '../../../src/revoke/x509/pages.ts'
 import { type CrlReason, crlReasons } from '../../../src/revoke/x509/reasons.ts'
 import { readCrl } from '../../support/crl-reader.ts'
 import { leafOf, newAuthority, testUrls } from '../../support/x509-authority.ts'
@@ -35,6 +35,7 @@ const write = entryWriter()
 /** A record in which the test says what there is. */
 let now: number
 let entries: Map<string, Entry>
+let pages: Pages
 let version: number
 let readings: number
 let withdrawnByRecord: number | null
@@ -42,6 +43,7 @@ let listed: { signer: CertificateSigner; withdrawnAt: Date | null }[]
 beforeEach(() => {
   now = Date.now()
   entries = new Map()
+  pages = entryPages()
   version = 1
   readings = 0
   withdrawnByRecord = null
@@ -52,13 +54,15 @@ function put(
   reason: CrlReason,
   { at = now, changedAt = at, jti = newId() }: { at?: number; changedAt?: number; jti?: string } = {},
 ): string {
-  entries.set(jti, {
+  const entry = {
     der: write(serialOf(jti), at, reason),
     reason,
     at,
     changedAt,
     expiresAt: now + 15 * minute,
-  })
+  }
+  entries.set(jti, entry)
+  pages.put(jti, entry)
   version += 1
   return jti
 }
@@ -69,7 +73,7 @@ const deps: CrlDeps = {
       readings += 1
       return {
         at: BigInt(now) * 1000n + BigInt(readings),
-        of: () => ({ entries, version, withdrawnAt: withdrawnByRecord }),
+        of: () => ({ entries, complete: pages.complete, version, withdrawnAt: withdrawnByRecord }),
       }
     },
   },
