@@ -107,6 +107,7 @@ test('a list is a table, and where there is more, how to get it is told apart', 
   const items = [
     {
       kid: 'a',
+      use: 'jwt',
       alg: 'ES256',
       state: 'active',
       published_at: 'p',
@@ -116,6 +117,7 @@ test('a list is a table, and where there is more, how to get it is told apart', 
     },
     {
       kid: 'bbb',
+      use: 'x509',
       alg: 'RS256',
       state: 'prepared',
       published_at: 'p',
@@ -128,9 +130,9 @@ test('a list is a table, and where there is more, how to get it is told apart', 
   expect(await call(url, 'keys', 'list')).toEqual({
     exitCode: 0,
     out: [
-      'KID  ALG    STATE     PUBLISHED_AT  ACTIVE_AT  RETIRED_AT  LAST_DAY',
-      'a    ES256  active    p             q          -           -',
-      'bbb  RS256  prepared  p             q          -           -',
+      'KID  USE   ALG    STATE     PUBLISHED_AT  ACTIVE_AT  RETIRED_AT  LAST_DAY',
+      'a    jwt   ES256  active    p             q          -           -',
+      'bbb  x509  RS256  prepared  p             q          -           -',
     ].join('\n'),
     err: 'There is more: --cursor c1',
   })
