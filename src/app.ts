@@ -229,6 +229,11 @@ async function start(
     onSwept: closed => {
       metrics.swept.inc(closed)
       metrics.lastSweep.set(clock() / 1000)
+      if (x509)
+        metrics.authorityEnd.set(
+          { trust_domain: x509.pki.trustDomain },
+          (x509.authorities.endsAt() ?? 0) / 1000,
+        )
     },
   })
   if (sweeps) sweeper.start()

@@ -51,13 +51,20 @@ function view({ x509 }: HttpDeps): wire.CertificateAuthority {
     authorities: authorities.list().map(authority => ({
       ...keyJson(authority),
       root: authority.rootKid,
-      not_after: new Date(authority.signer.notAfter).toISOString(),
+      not_after: new Date(authority.notAfter).toISOString(),
       certificate: writePem('CERTIFICATE', authority.signer.certificate),
     })),
   }
 }
 
-const rootJson = ({ kid, signer, certificate, notAfter, ...dates }: Root): wire.CertificateRoot => ({
+const rootJson = ({
+  kid,
+  subject: _,
+  signer,
+  certificate,
+  notAfter,
+  ...dates
+}: Root): wire.CertificateRoot => ({
   kid,
   own: signer !== null,
   published_at: dates.publishedAt.toISOString(),

@@ -28,7 +28,11 @@ import {
 export type Dated = Pick<
   KeyRow,
   'kid' | 'publishedAt' | 'activeAt' | 'retiredAt' | 'lastDay' | 'withdrawnAt'
-> & { alg: SigningAlg }
+> & {
+  alg: SigningAlg
+  /** It signs no longer than that, whatever its dates say: milliseconds since the epoch. */
+  notAfter?: number
+}
 
 /** Keys of one use: those that sign tokens, or authorities that sign certificates. */
 export interface KeyKind<Key extends Dated> {
@@ -41,8 +45,17 @@ export interface KeyKind<Key extends Dated> {
   make(alg: SigningAlg, dates: Pick<KeyRow, 'publishedAt' | 'activeAt' | 'ttlMax'>): Promise<KeyRow | null>
   /** Whether `make` makes any. */
   makes(): boolean
-  /** How long it must be known that a key was withdrawn, where that is longer than what it signed can live. */
-  rememberedUntil?(row: KeyRow): Date
+  /** What keys of this use rest on, read again within a transaction that has locked them. */
+  refresh?(tx: Transaction): Promise<void>
+  /** When what the row holds ends, whether or not it opens; null where that cannot be told. It is remembered until then if it is withdrawn. */
+  endOf?(row: KeyRow): Date | null
+}
+
+/** A row that opened, and where its key stands. */
+interface Held {
+  row: KeyRow
+  state: KeyState
+  notAfter: number
 }
 
 /** For each algorithm one key that signs, one prepared and published, and retired ones until their last day. */
@@ -86,8 +99,18 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
   let readAt = Number.NEGATIVE_INFINITY
   let running: Promise<void> = Promise.resolve()
   let waiting: Promise<void> | null = null
+  /** Whether there are rows that nothing needs any more. */
+  let isCluttered = false
   /** Said once. */
   const unopened = new Set<string>()
+
+  const stateNow = (key: Dated): KeyState => {
+    const state = stateOf(key, clock())
+    return state !== 'withdrawn' && (key.notAfter ?? Number.POSITIVE_INFINITY) <= clock() ? 'gone' : state
+  }
+  /** One that does not open is forgotten in time like any other. */
+  const isOver = (row: KeyRow): boolean =>
+    isForgotten(row, clock()) || isForgotten({ lastDay: kind.endOf?.(row) ?? null }, clock())
 
   /** One at a time, and never joined late: whoever asks gets a reading that began after it asked. */
   function reload(): Promise<void> {
@@ -105,6 +128,7 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
     const rows = ofThisUse(await readKeys(db))
     const opened = await Promise.all(rows.map(row => known(row) ?? open(row)))
     keys = opened.filter(key => key !== null)
+    isCluttered = rows.some(isOver)
     readAt = at
   }
 
@@ -113,7 +137,9 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
   /** A key that is held already and whose dates alone can have changed. */
   function known(row: KeyRow): Key | undefined {
     const held = keys.find(key => key.kid === row.kid && key.alg === row.alg)
-    const { publishedAt, activeAt, retiredAt, lastDay, withdrawnAt } = row
+    const { publishedAt, activeAt, retiredAt, lastDay } = row
+    // What was withdrawn once is so for ever, whatever the row says later.
+    const withdrawnAt = row.withdrawnAt ?? held?.withdrawnAt ?? null
     return held && { ...held, publishedAt, activeAt, retiredAt, lastDay, withdrawnAt }
   }
 
@@ -129,49 +155,62 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
   }
 
   /** Rows that do not decrypt count as missing: nothing can be signed with them. */
-  async function usable(rows: KeyRow[]): Promise<KeyRow[]> {
-    const opened = await Promise.all(rows.map(row => known(row) ?? open(row)))
-    return rows.filter((_, i) => opened[i] !== null)
+  async function usable(rows: KeyRow[]): Promise<Held[]> {
+    const opened = await Promise.all(rows.map(async row => holding(row, known(row) ?? (await open(row)))))
+    return opened.filter(held => held !== null)
+  }
+
+  const holding = (row: KeyRow, key: Key | null): Held | null =>
+    key && { row, state: stateNow(key), notAfter: key.notAfter ?? Number.POSITIVE_INFINITY }
+
+  async function locked(tx: Transaction, lock = lockKeys): Promise<KeyRow[]> {
+    const rows = ofThisUse(await lock(tx))
+    await kind.refresh?.(tx)
+    return rows
   }
 
   async function maintain(): Promise<void> {
     if (!isWanting(keys)) return
     await db.transaction(async tx => {
-      const stored = ofThisUse(await lockKeys(tx))
-      const rows = await usable(stored)
-      const gone = rows.filter(row => isForgotten(row, clock())).map(row => row.kid)
+      const stored = await locked(tx)
+      const gone = stored.filter(isOver).map(({ kid }) => kid)
       if (gone.length > 0) await removeKeys(tx, gone)
-      for (const alg of algs) await prepare(tx, rows, alg, stored.length === 0)
+      const held = await usable(stored)
+      for (const alg of algs) await prepare(tx, held, alg, stored.length === 0)
     })
     await reload()
   }
 
   /** Whether `maintain` has anything to do, as far as is known here. */
-  function isWanting(held: Key[]): boolean {
-    const now = clock()
-    if (held.some(key => isForgotten(key, now))) return true
+  function isWanting(all: Key[]): boolean {
     return (
-      kind.makes() &&
-      (['prepared', 'active'] as const).some(state =>
-        algs.some(alg => !held.some(key => key.alg === alg && stateOf(key, now) === state)),
-      )
+      isCluttered ||
+      (kind.makes() &&
+        (['prepared', 'active'] as const).some(state =>
+          algs.some(alg => !all.some(key => key.alg === alg && stateNow(key) === state)),
+        ))
     )
   }
 
+  async function make(alg: SigningAlg, publishedAt: number, activeAt: number): Promise<Held | null> {
+    const row = await kind.make(alg, dates(publishedAt, activeAt))
+    return row && holding(row, await kind.open(row))
+  }
+
   /** Sees that the algorithm has a key that signs, or soon will, and a successor. */
-  async function prepare(tx: Transaction, rows: KeyRow[], alg: SigningAlg, first: boolean): Promise<void> {
+  async function prepare(tx: Transaction, held: Held[], alg: SigningAlg, first: boolean): Promise<void> {
     const now = clock()
-    const states = rows.map(row => (row.alg === alg ? stateOf(row, now) : null))
-    let last = rows.findLast((_, i) => states[i] === 'active' || states[i] === 'prepared') ?? null
+    const those = held.filter(({ row }) => row.alg === alg)
+    let last = those.findLast(({ state }) => state === 'active' || state === 'prepared') ?? null
     if (!last) {
       // Nobody can have cached the keys of a broker that never had one.
-      const activeAt = first ? now : earliestUse(now, times)
-      last = await kind.make(alg, dates(now, activeAt))
+      last = await make(alg, now, first ? now : earliestUse(now, times))
       if (!last) return
-      await insertKey(tx, last)
+      await insertKey(tx, last.row)
     }
-    if (last.activeAt.getTime() > now && !states.includes('active')) last = await hasten(tx, last, now)
-    if (last.activeAt.getTime() <= now) await succeed(tx, last)
+    if (last.row.activeAt.getTime() > now && !those.some(({ state }) => state === 'active'))
+      last = { ...last, row: await hasten(tx, last.row, now) }
+    if (last.row.activeAt.getTime() <= now) await succeed(tx, last)
   }
 
   const dates = (publishedAt: number, activeAt: number) => ({
@@ -189,32 +228,37 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
     return hastened
   }
 
-  async function succeed(tx: Transaction, last: KeyRow): Promise<void> {
+  async function succeed(tx: Transaction, last: Held): Promise<void> {
     const now = clock()
+    const { row, notAfter } = last
     // Where its successor is lost or withdrawn it keeps its day, unless the new one cannot be known by then.
-    const at = Math.max(last.retiredAt?.getTime() ?? last.activeAt.getTime() + times.active, now)
-    const next = await kind.make(last.alg as SigningAlg, dates(now, at))
+    const planned = row.retiredAt?.getTime() ?? row.activeAt.getTime() + times.active
+    // What it signs until then need not be cut short.
+    const at = Math.max(Math.min(planned, notAfter - times.ttlMax - times.notice), now)
+    const next = await make(row.alg as SigningAlg, now, at)
     if (!next) return
-    const planned = handOver(last, next, at, times)
-    await insertKey(tx, planned.next)
-    await scheduleKey(tx, planned.current)
+    const moved = handOver(row, next.row, at, times)
+    await insertKey(tx, moved.next)
+    await scheduleKey(tx, moved.current)
   }
 
   async function rotate(tx: Transaction): Promise<void> {
+    const stored = await locked(tx)
     if (!kind.makes()) return
     const now = clock()
-    const rows = await usable(ofThisUse(await lockKeys(tx)))
+    const held = await usable(stored)
     for (const alg of algs) {
-      const next = rows.findLast(row => row.alg === alg && stateOf(row, now) === 'prepared')
-      const signing = rows.findLast(row => row.alg === alg && stateOf(row, now) === 'active')
+      const those = held.filter(({ row }) => row.alg === alg)
+      const next = those.findLast(({ state }) => state === 'prepared')
+      const signing = those.findLast(({ state }) => state === 'active')
       if (!next || !signing)
         throw new HallpassError('unavailable', 'The next key is not prepared yet.', { retryAfter: 10 })
       // Rotated already, and waiting for the next key to be known everywhere.
-      if (next.activeAt.getTime() <= earliestUse(next.publishedAt.getTime(), times)) continue
-      const planned = handOver(signing, next, now, times)
+      if (next.row.activeAt.getTime() <= earliestUse(next.row.publishedAt.getTime(), times)) continue
+      const planned = handOver(signing.row, next.row, now, times)
       await scheduleKey(tx, planned.current)
       await scheduleKey(tx, planned.next)
-      if (planned.next.activeAt.getTime() <= now) await succeed(tx, planned.next)
+      if (planned.next.activeAt.getTime() <= now) await succeed(tx, { ...next, row: planned.next })
     }
   }
 
@@ -236,29 +280,24 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
   }
 
   async function withdraw(tx: Transaction, kid: string): Promise<Date | null> {
-    const stored = ofThisUse(await lockKeysAgainstUse(tx))
+    const stored = await locked(tx, lockKeysAgainstUse)
     const key = stored.find(row => row.kid === kid)
     if (!key) throw new HallpassError('not_found', 'There is no such key.')
     if (key.withdrawnAt) return null
     const ended = withdrawn(key, clock(), times)
     const until = ended.lastDay
-    ended.lastDay = kind.rememberedUntil?.(key) ?? until
+    ended.lastDay = kind.endOf?.(key) ?? until
     await writeWithdrawn(tx, ended)
-    const rows = await usable(stored.map(row => (row === key ? ended : row)))
+    const held = await usable(stored.map(row => (row === key ? ended : row)))
     const alg = algs.find(one => one === key.alg)
-    if (alg) await prepare(tx, rows, alg, false)
+    if (alg) await prepare(tx, held, alg, false)
     return until
   }
 
   return {
-    active: alg => keys.findLast(key => key.alg === alg && stateOf(key, clock()) === 'active'),
-    published: () =>
-      keys.filter(key => {
-        const state = stateOf(key, clock())
-        return state !== 'gone' && state !== 'withdrawn'
-      }),
-    list: () =>
-      keys.map(key => ({ ...key, state: stateOf(key, clock()) })).filter(({ state }) => state !== 'gone'),
+    active: alg => keys.findLast(key => key.alg === alg && stateNow(key) === 'active'),
+    published: () => keys.filter(key => !['gone', 'withdrawn'].includes(stateNow(key))),
+    list: () => keys.map(key => ({ ...key, state: stateNow(key) })).filter(({ state }) => state !== 'gone'),
     readAt: () => readAt,
     reload,
     maintain,

@@ -3,6 +3,7 @@ import type { Asker } from '../observe/asker.ts'
 import { allowed } from '../observe/record.ts'
 import { writeDecisions } from '../store/decisions.ts'
 import { appendRevocations } from '../store/revocations.ts'
+import { type KeyRow, readKeys } from '../store/signing-keys.ts'
 import type { TokenDeps } from './issue-token.ts'
 import type { CertificateDeps } from './x509/issue-certificate.ts'
 
@@ -25,15 +26,18 @@ export function withdrawKey(
   return administer(deps, asker, { keys: 'withdraw', kid, reason }, async event => {
     await deps.db.transaction(
       async tx => {
-        const until = await custodyOf(deps, kid).withdraw(tx, kid)
+        const row = (await readKeys(tx)).find(key => key.kid === kid)
+        const until = await custodyOf(deps, row).withdraw(tx, kid)
         await writeDecisions(tx, [allowed(event)])
         if (until) await appendRevocations(tx, [{ at: event.at, kid, reason: 'revoked', until }])
       },
       { patience },
     )
-    await custodyOf(deps, kid).reload()
+    await deps.keyring.reload()
+    await deps.x509?.authorities.reload()
   })
 }
 
-const custodyOf = ({ keyring, x509 }: KeyDeps, kid: string) =>
-  x509?.authorities.list().some(authority => authority.kid === kid) ? x509.authorities : keyring
+/** Other replicas may have made it a moment ago, and one that does not open can be withdrawn too: its row tells. */
+const custodyOf = ({ keyring, x509 }: KeyDeps, row: KeyRow | undefined) =>
+  row?.use === 'x509' && x509 ? x509.authorities : keyring

@@ -15,6 +15,7 @@ export interface Metrics {
   policyFaults: Gauge
   feedReaders: Gauge<'view'>
   feedCutOff: Counter
+  authorityEnd: Gauge<'trust_domain'>
   recordSeq: Gauge
   recordRead: Gauge
 }
@@ -75,6 +76,12 @@ export function createMetrics({ processMetrics }: { processMetrics: boolean }): 
     feedCutOff: new Counter({
       name: 'hallpass_feed_cut_off_total',
       help: 'Readers of the live feed that were cut off because they did not keep up.',
+      registers,
+    }),
+    authorityEnd: new Gauge({
+      name: 'hallpass_ca_authority_expiry_timestamp_seconds',
+      help: 'When the last authority that signs certificates, or is prepared to, ends; 0 where there is none.',
+      labelNames: ['trust_domain'],
       registers,
     }),
     recordSeq: new Gauge({

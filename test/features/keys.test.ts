@@ -137,7 +137,7 @@ describe('rotation by hand', () => {
     const { exitCode, out } = await hallpass(['keys', 'rotate', '--url', world.broker.url], { env, cwd })
     expect([exitCode, out.split('\n')[0]?.split(/ +/)]).toEqual([
       0,
-      ['KID', 'ALG', 'STATE', 'PUBLISHED_AT', 'ACTIVE_AT', 'RETIRED_AT', 'LAST_DAY'],
+      ['KID', 'USE', 'ALG', 'STATE', 'PUBLISHED_AT', 'ACTIVE_AT', 'RETIRED_AT', 'LAST_DAY'],
     ])
     const after = of(await list())
     expect(after[0]?.retired_at).not.toBe(before[0]?.retired_at)

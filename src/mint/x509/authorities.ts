@@ -1,12 +1,14 @@
 import { X509Certificate } from 'node:crypto'
 import { HallpassError } from '../../errors.ts'
 import type { MasterKey } from '../../secrets/master-key.ts'
+import { readBundle } from '../../store/ca-roots.ts'
 import type { KeyRow } from '../../store/signing-keys.ts'
 import { type Custody, type CustodyDeps, createCustody } from '../custody.ts'
 import type { KeyTimes } from '../key-schedule.ts'
 import { kidOf } from '../signing-key.ts'
 import { type Authority, openAuthorityRow, wrapAuthorityKey } from './authority.ts'
 import { authorityCertificate } from './authority-certificate.ts'
+import { endWarnings } from './end-warnings.ts'
 import { newPair } from './root.ts'
 import { createRoots, type Roots } from './roots.ts'
 
@@ -18,6 +20,10 @@ export interface Authorities
   > {
   /** The one that signs now. Throws `unavailable` while there is none. */
   active(): Authority
+  /** Whether they were read lately enough to be cached by others. */
+  isCurrent(): boolean
+  /** When the last of those ends that sign, or will; null where there is none. Milliseconds since the epoch. */
+  endsAt(): number | null
   roots: Pick<Roots, 'published' | 'sequence' | 'succeedBy' | 'signing'>
 }
 
@@ -52,12 +58,20 @@ export async function openAuthorities(deps: AuthoritiesDeps): Promise<Authoritie
   const custody = createCustody<Authority>(deps, {
     use: 'x509',
     algs: ['ES256'],
-    open: row => openAuthorityRow(masterKey, row, roots.published()),
+    open,
     make,
     makes: () => roots.signing() !== null,
+    refresh: tx => roots.reload(tx),
     // Whoever has its key can make certificates as long as its own is valid: until then it is on its root's CRL.
-    rememberedUntil: ({ authority }) => new Date(new X509Certificate(authority?.chain[0] ?? '').validTo),
+    endOf: ({ authority }) => endOf(authority?.chain[0]),
   })
+  const warnOfEnd = endWarnings(deps.log, clock)
+
+  async function open(row: KeyRow): Promise<Authority> {
+    // Its root may have come after the roots were read.
+    if (!roots.published().some(({ kid }) => kid === row.authority?.rootKid)) await roots.reload()
+    return openAuthorityRow(masterKey, row, roots.published())
+  }
 
   /** Null where the organisation's own root signs: it is asked by hand (`hallpass ca csr`). */
   async function make(
@@ -96,6 +110,15 @@ export async function openAuthorities(deps: AuthoritiesDeps): Promise<Authoritie
     await custody.reload()
   }
 
+  const endsAt = (): number | null => {
+    const ends = custody
+      .list()
+      .filter(({ state }) => state === 'active' || state === 'prepared')
+      .map(({ notAfter }) => notAfter)
+    return ends.length === 0 ? null : Math.max(...ends)
+  }
+
+  await refuseForeignRoots(deps)
   await reload()
   const { list, published, rotate, withdraw, succeedBy } = custody
   return {
@@ -109,12 +132,38 @@ export async function openAuthorities(deps: AuthoritiesDeps): Promise<Authoritie
     async maintain() {
       await roots.maintain()
       await custody.maintain()
+      if (roots.isTaken()) warnOfEnd(endsAt())
     },
+    isCurrent: () => clock() - custody.readAt() <= times.notice,
+    endsAt,
     active() {
       const authority = custody.active('ES256')
-      if (!authority || authority.signer.notAfter <= clock())
-        throw new HallpassError('unavailable', 'No authority can sign certificates yet.', { retryAfter: 10 })
-      return authority
+      if (authority) return authority
+      throw new HallpassError(
+        'unavailable',
+        roots.isTaken() && endsAt() === null
+          ? 'The authority that the organisation’s root signed has ended or was withdrawn: another must be installed.'
+          : 'No authority can sign certificates yet.',
+        { retryAfter: 10 },
+      )
     },
   }
+}
+
+/** Null for what is no certificate. */
+function endOf(certificate: Buffer | undefined): Date | null {
+  try {
+    return new Date(new X509Certificate(certificate ?? '').validTo)
+  } catch {
+    return null
+  }
+}
+
+/** Under another master key there would be two trust domains under one name. Throws, so that this broker does not start. */
+async function refuseForeignRoots({ db, masterKey }: AuthoritiesDeps): Promise<void> {
+  const foreign = (await readBundle(db)).rows.find(row => row.wrappedBy !== masterKey.id)
+  if (foreign)
+    throw new Error(
+      `the database's roots are wrapped by master key ${foreign.wrappedBy}, this broker has ${masterKey.id}`,
+    )
 }

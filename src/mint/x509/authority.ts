@@ -16,6 +16,8 @@ export interface Authority extends Dated {
   /** DER of its certificate and of those between it and its root, which is not among them. */
   chain: Buffer[]
   rootKid: string
+  /** When the first of them ends, the root's included: nothing that it signs is valid for longer. Milliseconds since the epoch. */
+  notAfter: number
 }
 
 const purpose = 'ca-authority'
@@ -46,7 +48,7 @@ export async function openAuthorityRow(masterKey: MasterKey, row: KeyRow, roots:
   const root = roots.find(({ kid }) => kid === row.authority?.rootKid)
   const [certificate] = chain
   if (!certificate || !root) throw new Error('the authority has no chain')
-  mustChain([...chain, root.certificate])
+  const notAfter = mustChain([...chain, root.certificate])
   const { kid, publishedAt, activeAt, retiredAt, lastDay, withdrawnAt } = row
   return {
     use: 'x509',
@@ -55,6 +57,7 @@ export async function openAuthorityRow(masterKey: MasterKey, row: KeyRow, roots:
     signer: signerOf({ certificate, privateKey, kid }),
     chain,
     rootKid: root.kid,
+    notAfter,
     publishedAt,
     activeAt,
     retiredAt,
@@ -63,12 +66,13 @@ export async function openAuthorityRow(masterKey: MasterKey, row: KeyRow, roots:
   }
 }
 
-/** Each signed by the next. The full judgement of a path (RFC 5280 §6.1) was made when it was installed. */
-function mustChain(certificates: Buffer[]): void {
+/** Each signed by the next: answers when the first of them ends. The full judgement of a path (RFC 5280 §6.1) was made when it was installed. */
+function mustChain(certificates: Buffer[]): number {
   const parsed = certificates.map(der => new X509Certificate(der))
   for (const [i, certificate] of parsed.entries()) {
     const issuer = parsed[i + 1]
     if (issuer && !(certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)))
       throw new Error('a certificate of the chain is not signed by the one above it')
   }
+  return Math.min(...parsed.map(({ validTo }) => Date.parse(validTo)))
 }

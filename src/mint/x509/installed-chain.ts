@@ -3,6 +3,7 @@ import { type Certificate, isSelfIssued, readCertificate } from '../../attest/x5
 import { usages } from '../../attest/x509/extensions.ts'
 import { findPath } from '../../attest/x509/find-path.ts'
 import { isSignedByIssuer } from '../../attest/x509/path.ts'
+import { oids } from '../../der/oids.ts'
 import { DerError } from '../../der/read.ts'
 import { HallpassError } from '../../errors.ts'
 import { newId } from '../../ids.ts'
@@ -53,6 +54,7 @@ export async function readChain(ders: Buffer[], { kids, trustDomain, now }: Want
     throw refused('it has not exactly one certificate of a key that was requested')
 
   mustBeAuthority(authority.one, trustDomain)
+  for (const { one } of named) if (one !== authority.one) mustAllowPurposes(one)
   const path = findPath({
     certificate: authority.one,
     intermediates: certificates.filter(one => one !== authority.one && one !== root.one),
@@ -106,14 +108,25 @@ export async function mustServe(
 }
 
 /** RFC 5280 §4.2.1.3 and §4.2.1.9; SPIFFE X509-SVID §3.2: a signing certificate names its trust domain, or nothing. */
-function mustBeAuthority({ extensions }: Certificate, trustDomain: string): void {
+function mustBeAuthority(certificate: Certificate, trustDomain: string): void {
+  const { extensions, subject } = certificate
+  if (subject.rdns.length === 0 || isSelfIssued(certificate))
+    throw refused('the certificate has no name of its own')
   const { basicConstraints, keyUsage, extKeyUsage, subjectAltName } = extensions
   if (!basicConstraints?.ca) throw refused('the certificate is not one of an authority')
-  if (keyUsage && !(keyUsage.has(usages.keyCertSign) && keyUsage.has(usages.cRLSign)))
+  // A conforming authority says it (RFC 5280 §4.2.1.3), and some who check ask for it.
+  if (!(keyUsage?.has(usages.keyCertSign) && keyUsage?.has(usages.cRLSign)))
     throw refused('its key may not sign certificates and CRLs')
   if (extKeyUsage) throw refused('its key is for certain purposes only')
   const uris = (subjectAltName ?? []).flatMap(name => (name.form === 'uri' ? [name.value] : []))
   if (uris.some(uri => uri !== `spiffe://${trustDomain}`)) throw refused('it names another trust domain')
+}
+
+/** Many who check take purposes of an authority for bounds of what is below it, though RFC 5280 §4.2.1.12 does not say so. */
+function mustAllowPurposes({ extensions: { extKeyUsage } }: Certificate): void {
+  const isFor = (purpose: string) => extKeyUsage?.has(purpose) || extKeyUsage?.has(oids.anyExtendedKeyUsage)
+  if (extKeyUsage && !(isFor(oids.clientAuth) && isFor(oids.serverAuth)))
+    throw refused('a certificate in it is for other purposes only')
 }
 
 function signerOrRefuse(certificate: Buffer, privateKey: KeyObject, kid: string) {
@@ -134,5 +147,6 @@ function readOrRefuse(der: Buffer): Certificate {
   }
 }
 
-const refused = (reason: string): HallpassError =>
-  new HallpassError('malformed', `The chain is refused: ${reason}.`, { cause: new Error(reason) })
+/** @param reason safe to show */
+export const refused = (reason: string, cause: unknown = new Error(reason)): HallpassError =>
+  new HallpassError('malformed', `The chain is refused: ${reason}.`, { cause })

@@ -66,8 +66,8 @@ export function issueCertificate(
     signer(task) {
       const { authorities, pki } = mustIssue(deps)
       const authority = authorities.active()
-      const { kid, lastDay, signer } = authority
-      const latest = Math.min(lastDay?.getTime() ?? Number.POSITIVE_INFINITY, signer.notAfter)
+      const { kid, lastDay, notAfter } = authority
+      const latest = Math.min(lastDay?.getTime() ?? Number.POSITIVE_INFINITY, notAfter)
       return { kid, lastDay: new Date(latest), authority, uri: spiffeIdOf(pki, task) }
     },
     place: () => null,

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { readPem } from '../../der/pem.ts'
 import { DerError } from '../../der/read.ts'
 import { HallpassError } from '../../errors.ts'
@@ -5,17 +6,23 @@ import { administer } from '../../observe/administer.ts'
 import type { Asker } from '../../observe/asker.ts'
 import { allowed } from '../../observe/record.ts'
 import type { MasterKey } from '../../secrets/master-key.ts'
-import { insertRequestedKey, readRequestedKeys, removeRequestedKeys } from '../../store/ca-roots.ts'
+import {
+  insertRequestedKey,
+  type RequestRow,
+  type RootRow,
+  readRequestedKeys,
+  removeRequestedKeys,
+} from '../../store/ca-roots.ts'
 import type { Database } from '../../store/database.ts'
 import { writeDecisions } from '../../store/decisions.ts'
-import { lockKeys } from '../../store/signing-keys.ts'
+import { type KeyRow, lockKeys } from '../../store/signing-keys.ts'
 import { earliestUse, type KeyTimes } from '../key-schedule.ts'
 import { kidOf } from '../signing-key.ts'
-import { openAuthorityKey, wrapAuthorityKey } from './authority.ts'
+import { openAuthorityKey, openAuthorityRow, wrapAuthorityKey } from './authority.ts'
 import { authorityRequest } from './authority-certificate.ts'
-import { type InstalledChain, mustServe, readChain } from './installed-chain.ts'
+import { type InstalledChain, mustServe, readChain, refused } from './installed-chain.ts'
 import type { CertificateDeps, X509 } from './issue-certificate.ts'
-import { newPair, sealedRoot } from './root.ts'
+import { newPair, openRootRow, sealedRoot } from './root.ts'
 
 export interface OrganisationDeps extends CertificateDeps {
   db: Database
@@ -43,6 +50,7 @@ export function requestAuthority(
     event.asked.kid = kid
     await deps.db.transaction(async tx => {
       const privateKey = wrapAuthorityKey(deps.masterKey, kid, key.privateKey)
+      await removeRequestedKeys(tx, [], staleAt(event.at))
       await insertRequestedKey(tx, { kid, privateKey, wrappedBy: deps.masterKey.id, createdAt: event.at })
       await writeDecisions(tx, [allowed(event)])
     })
@@ -66,45 +74,79 @@ export function installAuthority(deps: OrganisationDeps, asker: Asker, pem: stri
     })
     Object.assign(event.asked, { kid: chain.kid, root: chain.root.kid })
     const request = requests.find(({ kid }) => kid === chain.kid)
-    if (!request) throw new HallpassError('malformed', 'The chain is of no key that was requested.')
+    const privateKey = request && (await openedOrNull(deps.masterKey, request))
     // What does not decrypt is not of this broker, and is not installed.
-    const privateKey = await openAuthorityKey(deps.masterKey, request)
+    if (!request || !privateKey) throw refused('its key was requested from another broker')
     await mustServe(chain, privateKey, { trustDomain: pki.trustDomain, now: deps.clock() })
     await deps.db.transaction(async tx => {
       await lockKeys(tx)
-      await authorities.roots.succeedBy(tx, rootRow(deps, chain))
-      await authorities.succeedBy(tx, {
-        kid: chain.kid,
-        alg: 'ES256',
-        publishedAt: event.at,
-        activeAt: new Date(earliestUse(event.at.getTime(), deps.keyTimes)),
-        // It signs to its end, unless another is installed before; what it signs ends no later.
-        retiredAt: new Date(chain.notAfter),
-        lastDay: new Date(chain.notAfter),
-        ttlMax: deps.keyTimes.ttlMax,
-        privateKey: request.privateKey,
-        wrappedBy: request.wrappedBy,
-        withdrawnAt: null,
-        use: 'x509',
-        authority: { rootKid: chain.root.kid, chain: chain.certificates },
-      })
-      await removeRequestedKeys(tx, chain.kid, new Date(event.at.getTime() - waitsFor))
+      // Another may have been quicker with the same.
+      if (!(await readRequestedKeys(tx)).some(({ kid }) => kid === chain.kid))
+        throw refused('it was installed already')
+      const [root, authority] = rowsOf(deps, chain, request)
+      await mustOpen(deps.masterKey, root, authority)
+      await authorities.roots.succeedBy(tx, root)
+      await authorities.succeedBy(tx, authority)
+      await removeRequestedKeys(tx, [chain.kid], staleAt(event.at))
       await writeDecisions(tx, [allowed(event)])
     })
     await authorities.reload()
   })
 }
 
-function rootRow({ masterKey, clock }: OrganisationDeps, { root }: InstalledChain) {
-  const now = new Date(clock())
-  return {
-    ...sealedRoot(masterKey, root.kid, root.certificate, null),
-    publishedAt: now,
-    activeAt: now,
-    retiredAt: null,
-    lastDay: null,
+/** Published from now on. */
+function rowsOf(
+  { masterKey, clock, keyTimes }: OrganisationDeps,
+  { kid, root, certificates, notAfter }: InstalledChain,
+  { privateKey, wrappedBy }: RequestRow,
+): [RootRow, KeyRow] {
+  const now = clock()
+  const publishedAt = new Date(now)
+  const end = new Date(notAfter)
+  return [
+    {
+      ...sealedRoot(masterKey, root.kid, root.certificate, null),
+      publishedAt,
+      activeAt: publishedAt,
+      retiredAt: null,
+      lastDay: null,
+    },
+    {
+      kid,
+      alg: 'ES256',
+      publishedAt,
+      activeAt: new Date(earliestUse(now, keyTimes)),
+      // It signs to its end, unless another is installed before; what it signs ends no later.
+      retiredAt: end,
+      lastDay: end,
+      ttlMax: keyTimes.ttlMax,
+      privateKey,
+      wrappedBy,
+      withdrawnAt: null,
+      use: 'x509',
+      authority: { rootKid: root.kid, chain: certificates },
+    },
+  ]
+}
+
+/** What is stored must open again, here and on every replica, or there would be nothing to sign with from its first day on. */
+async function mustOpen(masterKey: MasterKey, root: RootRow, authority: KeyRow): Promise<void> {
+  try {
+    await openAuthorityRow(masterKey, authority, [await openRootRow(masterKey, root)])
+  } catch (cause) {
+    throw refused('a certificate in it does not name the one above it as that names itself', cause)
   }
 }
+
+async function openedOrNull(masterKey: MasterKey, request: RequestRow): Promise<KeyObject | null> {
+  try {
+    return await openAuthorityKey(masterKey, request)
+  } catch {
+    return null
+  }
+}
+
+const staleAt = (now: Date): Date => new Date(now.getTime() - waitsFor)
 
 function certificatesIn(pem: string): Buffer[] {
   try {

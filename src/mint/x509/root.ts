@@ -19,6 +19,8 @@ export interface Root {
   kid: string
   /** DER. */
   certificate: Buffer
+  /** Its name, as OpenSSL writes it. */
+  subject: string
   /** Where the broker has its private key; null for an organisation's own. */
   signer: CertificateSigner | null
   /** Milliseconds since the epoch. */
@@ -82,12 +84,13 @@ export async function openRootRow(masterKey: MasterKey, row: RootRow): Promise<R
     privateKey: string | null
   }
   const certificate = Buffer.from(content.certificate, 'base64')
-  const { publicKey, validTo } = new X509Certificate(certificate)
+  const { publicKey, subject, validTo } = new X509Certificate(certificate)
   if ((await kidOf(publicKey)) !== row.kid) throw new Error('the root is not the one that its kid names')
   const { kid, publishedAt, activeAt, retiredAt, lastDay } = row
   return {
     kid,
     certificate,
+    subject,
     signer:
       content.privateKey === null
         ? null

@@ -1,18 +1,20 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../../clock.ts'
+import { HallpassError } from '../../errors.ts'
 import type { MasterKey } from '../../secrets/master-key.ts'
 import {
   advanceBundle,
   insertRoot,
+  type Reads,
   type RootRow,
-  readBundleSequence,
-  readRoots,
+  readBundle,
   removeRoots,
+  replaceRoot,
   scheduleRoot,
 } from '../../store/ca-roots.ts'
 import type { Database, Transaction } from '../../store/database.ts'
 import { lockKeys } from '../../store/signing-keys.ts'
-import type { KeyTimes } from '../key-schedule.ts'
+import { earliestUse, type KeyTimes } from '../key-schedule.ts'
 import { newRootRow, openRootRow, type Root } from './root.ts'
 
 const day = 24 * 3_600_000
@@ -26,22 +28,30 @@ export const rootTimes = {
   ahead: 180 * day,
   /** How long one is published after it signed its last authority: longer than any of these signs, and what it signed lives. */
   behind: 200 * day,
-  /** The same where its authorities sign no more from that moment on, and `ttl_max` comes on top. */
+  /** How long before its end it signs no more, however late the next one is: no authority is cut short. */
+  spare: 120 * day,
+  /** As `behind`, where its authorities sign no more from that moment on, and `ttl_max` comes on top. */
   replaced: 2 * day,
 }
 
 /** The roots of the broker's trust domain: one that signs authorities, the next one ahead of its day, and those still needed. */
 export interface Roots {
-  /** Those that are published, oldest first. */
+  /** Those that are published, oldest first. What they are changes with the sequence, and never otherwise. */
   published(): Root[]
   /** The one that signs authorities; null where there is none, or an organisation's own has taken its place. */
   signing(): Root | null
+  /** Whether an organisation's root has taken the place of the broker's own, which comes back by nobody's hand. */
+  isTaken(): boolean
   /** `spiffe_sequence` of the bundle. */
   sequence(): string
-  reload(): Promise<void>
+  /** Reads the roots again, within a transaction too. */
+  reload(from?: Reads): Promise<void>
   /** Makes the first root, and the next one when its time has come; removes those past their last day. One replica at a time. */
   maintain(): Promise<void>
-  /** Puts an organisation's own root in the place of the broker's, within a transaction that has locked the keys. */
+  /**
+   * Puts an organisation's own root in the place of what signed before, within a transaction that has locked the keys. Throws `malformed` for
+   * one whose key is published already as something else.
+   */
   succeedBy(tx: Transaction, row: RootRow): Promise<void>
 }
 
@@ -51,74 +61,100 @@ export interface RootsDeps {
   clock: Clock
   log: Logger
   trustDomain: string
-  times: Pick<KeyTimes, 'ttlMax'>
+  times: KeyTimes
 }
 
-export function createRoots({ db, masterKey, clock, log, trustDomain, times: { ttlMax } }: RootsDeps): Roots {
-  let roots: Root[] = []
-  let sequence = '0'
+/** The roots as they were at one moment. */
+interface Reading {
+  sequence: string
+  roots: Root[]
+  /** Whether an organisation's root is in the place of the broker's own: there it stays, be it expired or damaged. */
+  isTaken: boolean
+}
+
+export function createRoots({ db, masterKey, clock, log, trustDomain, times }: RootsDeps): Roots {
+  let held: Reading = { sequence: '0', roots: [], isTaken: false }
+  let begun = 0
+  let heldSince = 0
+  const opened = new Map<string, { sealed: Buffer; root: Root }>()
   /** Said once. */
   const unopened = new Set<string>()
 
-  async function reload(): Promise<void> {
-    const rows = await readRoots(db)
-    sequence = await readBundleSequence(db)
-    const opened = await Promise.all(rows.map(row => known(row) ?? open(row)))
-    roots = opened.filter(root => root !== null)
+  /** What was read later is never replaced by what was read before. */
+  async function reload(from: Reads = db): Promise<void> {
+    const turn = ++begun
+    const reading = await read(from)
+    if (turn < heldSince) return
+    heldSince = turn
+    held = reading
   }
 
-  /** One that is held already and whose dates alone can have changed. */
-  function known({ kid, publishedAt, activeAt, retiredAt, lastDay }: RootRow): Root | undefined {
-    const held = roots.find(root => root.kid === kid)
-    return held && { ...held, publishedAt, activeAt, retiredAt, lastDay }
+  async function read(from: Reads): Promise<Reading> {
+    const { sequence, rows } = await readBundle(from)
+    const roots = await Promise.all(rows.map(open))
+    return {
+      sequence,
+      roots: roots.filter(root => root !== null),
+      isTaken: rows.some(row => !row.own && row.retiredAt === null),
+    }
   }
 
   async function open(row: RootRow): Promise<Root | null> {
+    const { kid, sealed, publishedAt, activeAt, retiredAt, lastDay } = row
+    const known = opened.get(kid)
+    // Its dates alone can have changed.
+    if (known?.sealed.equals(sealed)) return { ...known.root, publishedAt, activeAt, retiredAt, lastDay }
     try {
-      return await openRootRow(masterKey, row)
+      const root = await openRootRow(masterKey, row)
+      opened.set(kid, { sealed, root })
+      return root
     } catch {
-      if (!unopened.has(row.kid))
-        log.error({ kid: row.kid }, 'a root does not decrypt and is neither used nor published')
-      unopened.add(row.kid)
+      if (!unopened.has(kid)) log.error({ kid }, 'a root does not decrypt and is neither used nor published')
+      unopened.add(kid)
       return null
     }
   }
 
-  const isGone = ({ lastDay, notAfter }: Root): boolean =>
+  const isOver = ({ notAfter, lastDay }: Root): boolean =>
     notAfter <= clock() || (lastDay !== null && lastDay.getTime() <= clock())
-  const current = (): Root | undefined =>
+  /** An organisation's that nothing has replaced stays: its end is no reason for a root that nobody asked for. */
+  const isGone = (root: Root): boolean => isOver(root) && !(root.signer === null && root.retiredAt === null)
+  const isAhead = (root: Root): boolean => root.activeAt.getTime() > clock()
+  const current = (roots: Root[]): Root | undefined =>
     roots.findLast(
       root =>
-        !isGone(root) &&
-        root.activeAt.getTime() <= clock() &&
-        !(root.retiredAt && root.retiredAt.getTime() <= clock()),
+        !isOver(root) && !isAhead(root) && !(root.retiredAt !== null && root.retiredAt.getTime() <= clock()),
     )
-  const isAhead = (root: Root): boolean => root.activeAt.getTime() > clock()
 
-  /** What has to be done, as far as is known here. */
-  function wanting(): 'first' | 'next' | 'prune' | null {
-    if (roots.some(isGone)) return 'prune'
-    const last = current()
-    if (!last) return roots.some(isAhead) ? null : 'first'
-    if (last.signer === null || roots.some(isAhead)) return null
-    return clock() >= last.activeAt.getTime() + rootTimes.active - rootTimes.ahead ? 'next' : null
+  /** Which root is to be made. */
+  function wanting({ roots, isTaken }: Reading): 'first' | 'next' | null {
+    if (isTaken || roots.some(isAhead)) return null
+    const last = current(roots)
+    if (!last) return 'first'
+    if (last.signer === null) return null
+    return clock() >= handsOver(last) - rootTimes.ahead ? 'next' : null
   }
 
+  const handsOver = ({ activeAt, notAfter }: Root): number =>
+    Math.min(activeAt.getTime() + rootTimes.active, notAfter - rootTimes.spare)
+
   async function maintain(): Promise<void> {
-    if (wanting() === null) return
+    if (wanting(held) === null && !held.roots.some(isGone)) return
     await db.transaction(async tx => {
       await lockKeys(tx)
       // Another replica may have done it.
-      await reload()
+      const reading = await read(tx)
       const now = clock()
-      const gone = roots.filter(isGone).map(({ kid }) => kid)
+      const gone = reading.roots.filter(isGone).map(({ kid }) => kid)
       if (gone.length > 0) await removeRoots(tx, gone)
-      roots = roots.filter(root => !isGone(root))
-      const wanted = wanting()
+      const wanted = wanting(reading)
+      const last = current(reading.roots)
       if (wanted === 'first') await insertRoot(tx, await newRow(now, now))
-      const last = current()
       if (wanted === 'next' && last) {
-        const at = Math.max(last.activeAt.getTime() + rootTimes.active, now + rootTimes.ahead)
+        const at = Math.max(
+          Math.min(Math.max(handsOver(last), now + rootTimes.ahead), last.notAfter - rootTimes.spare),
+          earliestUse(now, times),
+        )
         await insertRoot(tx, await newRow(now, at))
         await retire(tx, last, at, at + rootTimes.behind)
       }
@@ -141,25 +177,42 @@ export function createRoots({ db, masterKey, clock, log, trustDomain, times: { t
       activeAt: new Date(Math.min(activeAt.getTime(), at)),
       retiredAt: new Date(at),
       lastDay: new Date(lastDay),
-    } as RootRow)
+    })
 
   async function succeedBy(tx: Transaction, row: RootRow): Promise<void> {
     const now = clock()
-    const published = roots.filter(root => !isGone(root))
-    if (!published.some(({ kid }) => kid === row.kid)) await insertRoot(tx, row)
-    for (const root of published)
-      if (root.kid !== row.kid && !(root.retiredAt && root.retiredAt.getTime() <= now))
-        await retire(tx, root, now, now + rootTimes.replaced + ttlMax)
-    await advanceBundle(tx, new Date(now))
+    const { roots } = await read(tx)
+    const same = roots.find(({ kid }) => kid === row.kid)
+    const isChanged = same ? await restore(tx, same, row) : true
+    if (!same) await insertRoot(tx, row)
+    for (const root of roots)
+      if (root !== same && !(root.retiredAt && root.retiredAt.getTime() <= now))
+        await retire(tx, root, now, now + rootTimes.replaced + times.ttlMax)
+    if (isChanged) await advanceBundle(tx, new Date(now))
+  }
+
+  /** One that is published already, retired perhaps, is in force again, with the certificate that it has now. Answers whether that is another. */
+  async function restore(tx: Transaction, held: Root, row: RootRow): Promise<boolean> {
+    const next = await openRootRow(masterKey, row)
+    if (held.signer !== null)
+      throw new HallpassError('malformed', 'The chain is refused: its root is the broker’s own.')
+    if (next.subject !== held.subject)
+      throw new HallpassError(
+        'malformed',
+        'The chain is refused: the key of its root is published under another name.',
+      )
+    await replaceRoot(tx, row)
+    return !next.certificate.equals(held.certificate)
   }
 
   return {
-    published: () => roots.filter(root => !isGone(root)),
+    published: () => held.roots,
     signing: () => {
-      const root = current()
+      const root = current(held.roots)
       return root?.signer ? root : null
     },
-    sequence: () => sequence,
+    isTaken: () => held.isTaken,
+    sequence: () => held.sequence,
     reload,
     maintain,
     succeedBy,

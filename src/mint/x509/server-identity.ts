@@ -30,10 +30,10 @@ export async function serverIdentity(deps: {
   const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
   let made: { identity: ServerIdentity; kid: string; until: number } | null = null
   return () => {
-    const { kid, signer, chain } = authorities.active()
+    const { kid, signer, chain, notAfter: latest } = authorities.active()
     const now = clock()
     if (made && made.kid === kid && now < made.until && now >= made.until - valid / 2) return made.identity
-    const notAfter = Math.min(now + valid, signer.notAfter)
+    const notAfter = Math.min(now + valid, latest)
     const certificate = serverCertificate({
       issuer: signer,
       publicKey,

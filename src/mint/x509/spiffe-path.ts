@@ -6,13 +6,15 @@ const longest = 2048
 
 /**
  * The SPIFFE ID of a task's certificates, in the broker's own trust domain, by the template of `pki.path`. Every value is one segment,
- * escaped so that no two values read alike. Throws `malformed` for one that is longer than a SPIFFE ID may be.
+ * escaped so that no two values read alike. Throws `malformed` for one that is longer than a SPIFFE ID may be, or that has no such segment.
  */
 export function spiffeIdOf(
   { trustDomain, path }: { trustDomain: string; path: string },
   { id, kind, ref, principal }: Pick<Task, 'id' | 'kind' | 'ref' | 'principal'>,
 ): string {
   const values: Record<string, string> = { task_id: id, kind, ref, principal }
+  if (!Object.values(values).every(value => value.isWellFormed()))
+    throw new HallpassError('malformed', 'The task’s names have no place in a SPIFFE ID.')
   const rendered = path.replace(/\{([^{}]*)\}/g, (_, name: string) => segmentOf(values[name] ?? ''))
   const text = `spiffe://${trustDomain}${rendered}`
   if (text.length > longest)
