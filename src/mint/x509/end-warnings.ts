@@ -10,12 +10,13 @@ const inGoodTime = 30 * day
  * the epoch, null where nothing signs or will.
  */
 export function endWarnings(log: Logger, clock: Clock): (endsAt: number | null) => void {
-  let saidAt = Number.NEGATIVE_INFINITY
+  let said = { at: Number.NEGATIVE_INFINITY, isOver: false }
   return endsAt => {
     const now = clock()
     const isOver = endsAt === null
-    if ((endsAt ?? now) - now > inGoodTime || now - saidAt < day) return
-    saidAt = now
+    if ((endsAt ?? now) - now > inGoodTime) return
+    if (now - said.at < day && isOver === said.isOver) return
+    said = { at: now, isOver }
     if (isOver) log.error('no authority signs certificates: the organisation must install another')
     else
       log.warn(
