@@ -18,6 +18,7 @@ const ask = {
   audiences: ['https://deploy.example'],
   ttl: null,
   taskVer: null,
+  binding: null,
   certificate: { usages: ['clientAuth' as const], dnsNames: [] },
 }
 
