@@ -15,7 +15,7 @@ import { type Entry, entryWriter, serialOf } from './entry.ts'
 import { inTurns } from './in-turns.ts'
 import { entryPages, type Pages } from './pages.ts'
 import { crlReasons } from './reasons.ts'
-import { type CertificateStatus, statusOf } from './status.ts'
+import { type CertificateStatus, skewMost, statusOf } from './status.ts'
 
 /** What an authority signed and is not good, and what became of itself. */
 export interface FollowedAuthority {
@@ -171,7 +171,7 @@ export function followCertificates({
         const before = authority(kid).entries.get(jti)
         const ended = before && isFinal(before) ? before.at : Number.POSITIVE_INFINITY
         const at = Math.min(revokedAt ?? Number.POSITIVE_INFINITY, withdrawnAt, ended)
-        if (withdrawnAt < expiresAt)
+        if (withdrawnAt < expiresAt + skewMost)
           put(kid, jti, { at, reason: crlReasons.caCompromise, changedAt: withdrawnAt, expiresAt })
       })
       place = page.next

@@ -30,7 +30,9 @@ export function statusOf(
   certificate: StoredCertificate,
   tasks: ReadonlyMap<string, TaskFacts>,
 ): CertificateStatus {
-  const { revokedAt, withdrawnAt, issuedAt, expiresAt } = certificate
+  const { revokedAt, withdrawnAt, issuedAt } = certificate
+  // What it was when it expired it stays; but clocks differ, and what came soon after may have come before.
+  const over = certificate.expiresAt + skewMost
   const path = pathOf(certificate, tasks)
   const ends: End[] = path
     ? path.flatMap(member => endsOf(member, issuedAt))
@@ -38,19 +40,18 @@ export function statusOf(
   if (revokedAt !== null) ends.push({ at: revokedAt, reason: crlReasons.privilegeWithdrawn })
   if (withdrawnAt !== null) ends.push({ at: withdrawnAt, reason: crlReasons.caCompromise })
   const first = ends.reduce<End | null>((one, end) => (one && one.at <= end.at ? one : end), null)
-  // What ended after it had expired has ended nothing.
-  if (first && first.at < expiresAt) {
+  if (first && first.at < over) {
     const { at, reason } = first
     // Nothing that such an authority signed is to be believed, not even what it was ended for.
-    return withdrawnAt !== null && withdrawnAt < expiresAt
+    return withdrawnAt !== null && withdrawnAt < over
       ? { is: 'ended', at, reason: crlReasons.caCompromise, changedAt: withdrawnAt }
       : { is: 'ended', at, reason, changedAt: at }
   }
-  const heldAt = least((path ?? []).map(member => suspendedAt(member, issuedAt)))
-  if (heldAt !== null && heldAt < expiresAt) return { is: 'held', at: heldAt, changedAt: heldAt }
+  const heldAt = least((path ?? []).map(({ task }) => suspendedAt(task, issuedAt, over)))
+  if (heldAt !== null) return { is: 'held', at: heldAt, changedAt: heldAt }
   const releases = (path ?? [])
     .flatMap(({ task }) => releasesOf(task))
-    .filter(at => at >= issuedAt - skewMost)
+    .filter(at => at >= issuedAt - skewMost && at < over)
   return { is: 'good', releasedAt: releases.length > 0 ? Math.max(...releases) : null }
 }
 
@@ -92,11 +93,14 @@ function endsOf({ task, ver }: Member, issuedAt: number): End[] {
   return ends
 }
 
-/** Since when it has been suspended; null where it is not. */
-function suspendedAt({ task }: Member, issuedAt: number): number | null {
-  if (task.state !== 'suspended') return null
-  const before = task.changes.findLastIndex(({ state }) => state !== 'suspended')
-  return task.changes[before + 1]?.at ?? issuedAt
+/** Since when it was suspended when the certificate was over, or is now; null where it was not. */
+function suspendedAt({ state, changes }: TaskFacts, issuedAt: number, over: number): number | null {
+  const known = changes.filter(({ at }) => at < over)
+  // The record no longer has it, or never had: nothing of it was changed.
+  if (known.length === 0) return state === 'suspended' && changes.length === 0 ? issuedAt : null
+  if (known.at(-1)?.state !== 'suspended') return null
+  const before = known.findLastIndex(change => change.state !== 'suspended')
+  return known[before + 1]?.at ?? issuedAt
 }
 
 /** When it was resumed, each time. */
