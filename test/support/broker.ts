@@ -116,7 +116,7 @@ export async function startTestBroker(options: TestBrokerOptions = {}): Promise<
         },
       },
       operatorToken: () =>
-        mintOperatorToken({ masterKey: masterKeyFrom(secret), issuer: config.issuer, clock }),
+        mintOperatorToken({ masterKey: masterKeyFrom(secret), issuer: broker.config.issuer, clock }),
       sweep: broker.sweep,
       sql: async (text, values) => (await pool.query(text, values)).rows,
       databaseUrl: database.url,
