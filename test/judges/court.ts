@@ -28,6 +28,8 @@ export interface Court extends World {
   certified(path: string, body?: Record<string, unknown>, more?: Record<string, unknown>): Promise<Certified>
   /** Another certificate of a task that is open. */
   certifiedAgain(path: string, task: Task, more?: Record<string, unknown>): Promise<Certified>
+  /** A certificate of a task that is open, with a key that the broker made: a PKCS #12 file. */
+  pkcs12(path: string, task: Task, password: string): Promise<Buffer>
   authority(): Promise<CertificateAuthority>
   /** `/pki/ca.pem` as it is now. */
   ca(): Promise<string>
@@ -35,10 +37,10 @@ export interface Court extends World {
   roots(): Promise<string>
   /** The complete CRL of an authority or a root, as it is now: PEM. */
   crl(kid: string): Promise<string>
-  /** Complete CRLs of every authority and every root, as they are now: PEM. */
-  crls(): Promise<string>
-  /** Deltas of every authority: PEM. */
-  deltas(): Promise<string>
+  /** Complete CRLs of every authority and every root, as they are now: PEM, one in each. */
+  crls(): Promise<string[]>
+  /** Deltas of every authority: PEM, one in each. */
+  deltas(): Promise<string[]>
   folder: string
   /** Writes a file of its own, and says where it is. */
   file(name: string, ...content: (string | Uint8Array)[]): string
@@ -65,6 +67,18 @@ export async function openCourt(): Promise<Court> {
     return writePem('X509 CRL', Buffer.from(await response.arrayBuffer()))
   }
 
+  async function minted(path: string, { id }: Task, more: object): Promise<CertificateResponse> {
+    const json = { type: 'x509', scope: 'deploy:prod', audience: 'https://deploy.example', ...more }
+    const { status, body, text } = await world.act<CertificateResponse>(
+      world.as(path),
+      'POST',
+      `/v1/tasks/${id}/credentials`,
+      json,
+    )
+    if (status !== 201) throw new Error(`not minted: ${text}`)
+    return body
+  }
+
   const court: Court = {
     ...world,
     folder,
@@ -73,19 +87,7 @@ export async function openCourt(): Promise<Court> {
     },
     async certifiedAgain(path, task, more) {
       const key = newKeyPair()
-      const { status, body, text } = await world.act<CertificateResponse>(
-        world.as(path),
-        'POST',
-        `/v1/tasks/${task.id}/credentials`,
-        {
-          type: 'x509',
-          csr: csrOf(key),
-          scope: 'deploy:prod',
-          audience: 'https://deploy.example',
-          ...more,
-        },
-      )
-      if (status !== 201) throw new Error(`not minted: ${text}`)
+      const body = await minted(path, task, { csr: csrOf(key), ...more })
       return {
         task,
         jti: body.jti,
@@ -94,6 +96,10 @@ export async function openCourt(): Promise<Court> {
         certificate: body.certificate ?? '',
         chain: body.chain.join(''),
       }
+    },
+    async pkcs12(path, task, password) {
+      const { pkcs12 = '' } = await minted(path, task, { format: 'pkcs12', password })
+      return Buffer.from(pkcs12, 'base64')
     },
     async authority() {
       const token = await broker.operatorToken()
@@ -110,11 +116,11 @@ export async function openCourt(): Promise<Court> {
     crl: kid => crlOf(`/pki/crl/${kid}`),
     async crls() {
       const { roots, authorities } = await court.authority()
-      return (await Promise.all([...authorities, ...roots].map(({ kid }) => court.crl(kid)))).join('')
+      return Promise.all([...authorities, ...roots].map(({ kid }) => court.crl(kid)))
     },
     async deltas() {
       const { authorities } = await court.authority()
-      return (await Promise.all(authorities.map(({ kid }) => crlOf(`/pki/crl/${kid}/delta`)))).join('')
+      return Promise.all(authorities.map(({ kid }) => crlOf(`/pki/crl/${kid}/delta`)))
     },
     file(name, ...content) {
       const path = join(folder, `${++files}-${name}`)
