@@ -21,6 +21,9 @@ export interface Judge {
 
 type Why = keyof Judge['says']
 
+/** Milliseconds: each of several programs is started several times. */
+const withPatience = { timeout: 120_000 }
+
 /** What every judge must say, whoever it is. In the end the court's authority is withdrawn: nothing may come after it. */
 export function judgeCertificates(court: () => Court, judges: Record<string, Judge>): void {
   const all = Object.entries(judges)
@@ -35,7 +38,7 @@ export function judgeCertificates(court: () => Court, judges: Record<string, Jud
     }
   }
 
-  describe('a live certificate is accepted, and refused at once when', () => {
+  describe('a live certificate is accepted, and refused at once when', withPatience, () => {
     test.each(Object.entries(ends))('%s', async (_, story) => {
       const { certified, end } = await story(court())
       await judged(certified, null)
@@ -47,33 +50,45 @@ export function judgeCertificates(court: () => Court, judges: Record<string, Jud
     })
   })
 
-  test('while its task is suspended it is refused, and accepted again when that is resumed', async () => {
-    const certified = await court().certified('/agent/judged')
-    await acted(court(), certified.task, 'suspend')
-    await judged(certified, 'ended')
-    await acted(court(), certified.task, 'resume')
-    await judged(certified, null)
-    await acted(court(), certified.task, 'close')
-    await judged(certified, 'ended')
-  })
+  test(
+    'while its task is suspended it is refused, and accepted again when that is resumed',
+    withPatience,
+    async () => {
+      const certified = await court().certified('/agent/judged')
+      await acted(court(), certified.task, 'suspend')
+      await judged(certified, 'ended')
+      await acted(court(), certified.task, 'resume')
+      await judged(certified, null)
+      await acted(court(), certified.task, 'close')
+      await judged(certified, 'ended')
+    },
+  )
 
-  test('one of another authority is refused, though it has every name and number of a live one', async () => {
-    const certified = await court().certified('/agent/a')
-    const forgery = await forged(court(), certified)
-    await judged(forgery, 'forged')
-    await judged({ ...forgery, chain: certified.chain }, 'forged')
-    await judged(certified, null)
-  })
+  test(
+    'one of another authority is refused, though it has every name and number of a live one',
+    withPatience,
+    async () => {
+      const certified = await court().certified('/agent/a')
+      const forgery = await forged(court(), certified)
+      await judged(forgery, 'forged')
+      await judged({ ...forgery, chain: certified.chain }, 'forged')
+      await judged(certified, null)
+    },
+  )
 
-  test('one that has expired is refused', async () => {
+  test('one that has expired is refused', withPatience, async () => {
     await judged(await expired(court()), 'expired')
   })
 
-  test('one without its chain is refused, where the authorities are not known already', async () => {
-    await judged({ ...(await court().certified('/agent/a')), chain: '' }, 'withoutChain')
-  })
+  test(
+    'one without its chain is refused, where the authorities are not known already',
+    withPatience,
+    async () => {
+      await judged({ ...(await court().certified('/agent/a')), chain: '' }, 'withoutChain')
+    },
+  )
 
-  test('all that an authority signed is refused when that is withdrawn', async () => {
+  test('all that an authority signed is refused when that is withdrawn', withPatience, async () => {
     const certified = await court().certified('/agent/a')
     await judged(certified, null)
     await withdrawAuthority(court())

@@ -15,7 +15,8 @@ export interface Nginx {
   close(): Promise<void>
 }
 
-const patience = 30_000
+/** Milliseconds. */
+const patience = 20_000
 
 /** Needs no rights but those of who starts it: whatever it writes is in a folder of its own. */
 export async function startNginx(own: Presented): Promise<Nginx> {
