@@ -19,9 +19,12 @@ export function startJavaJudge(...properties: string[]): JavaJudge {
   const ended = new Promise<void>(resolve => child.once('close', () => resolve()))
   const waiting: PromiseWithResolvers<string>[] = []
   createInterface(child.stdout).on('line', line => waiting.shift()?.resolve(line))
-  ended.then(() => {
-    for (const { reject } of waiting) reject(new Error('Java has ended'))
-  })
+  const over = () => {
+    for (const { reject } of waiting.splice(0)) reject(new Error('Java has ended'))
+  }
+  ended.then(over)
+  // What is written to one that has ended.
+  child.stdin.on('error', over)
   return {
     async ask(...words) {
       const answer = Promise.withResolvers<string>()
