@@ -1,6 +1,8 @@
 import { X509Certificate } from 'node:crypto'
 import forge from 'node-forge'
+import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startBroker } from '../../src/app.ts'
 import type { CertificateResponse } from '../../src/http/openapi.generated.d.ts'
 import type { Reply } from '../support/client.ts'
 import { csrOf, newKeyPair } from '../support/csr.ts'
@@ -87,4 +89,17 @@ it('the bundle is one that SPIFFE knows, and grows its sequence', async () => {
   const root = new X509Certificate(Buffer.from(body.keys[0]?.x5c[0] ?? '', 'base64'))
   expect(root.verify(root.publicKey)).toBe(true)
   expect(root.ca).toBe(true)
+})
+
+it('a broker does not start under another trust domain than its authorities’ own', async () => {
+  const { config, clock } = world.broker
+  const moved = {
+    ...config,
+    listen: { ...config.listen, port: 0 },
+    pki: { trustDomain: 'elsewhere.test', path: '/task/{task_id}' },
+  }
+  const log = pino({ level: 'silent' })
+  await expect(startBroker(moved, { log, clock: clock.now })).rejects.toThrow(
+    'set pki.trust_domain: hallpass.test',
+  )
 })

@@ -120,6 +120,7 @@ export async function openAuthorities(deps: AuthoritiesDeps): Promise<Authoritie
 
   await refuseForeignRoots(deps)
   await reload()
+  refuseAnotherDomain(custody.published(), trustDomain)
   const { list, published, rotate, withdraw, succeedBy } = custody
   return {
     list,
@@ -156,6 +157,19 @@ function endOf(certificate: Buffer | undefined): Date | null {
     return new Date(new X509Certificate(certificate ?? '').validTo)
   } catch {
     return null
+  }
+}
+
+/** What was signed for one trust domain is not another's, whatever the configuration says now. Throws, so that this broker does not start. */
+function refuseAnotherDomain(authorities: Authority[], trustDomain: string): void {
+  for (const { signer } of authorities) {
+    const named = /URI:spiffe:\/\/([^,\s]+)/.exec(
+      new X509Certificate(signer.certificate).subjectAltName ?? '',
+    )?.[1]
+    if (named !== undefined && named !== trustDomain)
+      throw new Error(
+        `the database's authorities are of the trust domain ${named}, and this broker's is ${trustDomain}: set pki.trust_domain: ${named}`,
+      )
   }
 }
 
