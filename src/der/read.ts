@@ -127,9 +127,13 @@ export function booleanOf({ tag, content }: Element): boolean {
   return content[0] === 0xff
 }
 
+/** Octets of an object identifier: three times those of the longest in use. Reading one takes the square of its length. */
+const longestOid = 128
+
 /** An OBJECT IDENTIFIER in dotted form (X.690 §8.19). */
 export function oidOf({ tag, content }: Element): string {
   if (tag !== tags.oid || content.length === 0) throw new DerError('an object identifier is expected')
+  if (content.length > longestOid) throw new DerError('an object identifier is too long')
   const arcs: bigint[] = []
   let arc = 0n
   let isFirst = true

@@ -129,6 +129,16 @@ function units(content: Buffer, size: 2 | 4): string {
   return text
 }
 
-/** What caseIgnoreMatch makes of a string, near enough (RFC 4518): compatibility forms, case, and runs of blanks. */
-const folded = (text: string): string =>
-  text.normalize('NFKC').toLowerCase().replace(/\s+/g, ' ').replace(/^ | $/g, '')
+/** Characters of a value that are put into order: more than X.520 allows but a few. */
+const maxNormalized = 256
+
+/**
+ * What caseIgnoreMatch makes of a string, near enough (RFC 4518): compatibility forms, case, and runs of blanks. Compatibility forms, which
+ * plain ASCII has none of, take the square of the length where accents are piled upon accents: seconds for what one certificate can hold.
+ */
+function folded(text: string): string {
+  const isPlain = /^[\0-\x7f]*$/.test(text)
+  if (!isPlain && text.length > maxNormalized) throw new DerError('a name is too long')
+  const normal = isPlain ? text : text.normalize('NFKC')
+  return normal.toLowerCase().replace(/\s+/g, ' ').replace(/^ | $/g, '')
+}
