@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import type { SpiffeSource } from '../config.ts'
+import { HallpassError } from '../errors.ts'
 import { maxTime } from './claims.ts'
 import type { KeyCache, LoadedKeys } from './key-cache.ts'
 import type { Principal } from './principal.ts'
@@ -38,13 +39,37 @@ interface Remembered {
   principal: Principal
 }
 
+/** A chain that was refused, by what was known then. */
+interface Refused {
+  error: HallpassError
+  at: number
+}
+
+/** How long a refusal is as good as a judgement. Milliseconds. */
+const refusalHolds = 1_000
+
 export function certificateAttestor(deps: Dependencies): AttestCertificate {
   const { lookup, caches, clock, clockSkew, ownTrustDomain } = deps
   // A client has many connections, and shows the same chain on each. What changes by itself is checked each time.
   const remembered = new LRUCache<string, Remembered>({ max: 10_000 })
+  // And whoever is nobody may ask again and again on an open connection: a chain made for it takes a hundred milliseconds to judge.
+  const refused = new LRUCache<string, Refused>({ max: 1_000 })
 
   return async chain => {
     const digest = digestOf(chain)
+    const before = refused.get(digest)
+    if (before && Math.abs(clock() - before.at) < refusalHolds)
+      throw new HallpassError(before.error.code, before.error.message, { cause: before.error.cause })
+    try {
+      return await judge(chain, digest)
+    } catch (error) {
+      if (error instanceof HallpassError && error.code === 'attestation_invalid')
+        refused.set(digest, { error, at: clock() })
+      throw error
+    }
+  }
+
+  async function judge(chain: readonly Uint8Array[], digest: string): Promise<Principal> {
     const known = remembered.get(digest)
     if (known && (await known.cache.current()) === known.bundle && isNow(known.validity, clock(), clockSkew))
       return known.principal

@@ -19,7 +19,11 @@ export interface MtlsWorld extends World {
 
 export const ownDomain = 'own.example'
 
-export async function startMtlsWorld({ config, ...options }: TestBrokerOptions = {}): Promise<MtlsWorld> {
+export async function startMtlsWorld({
+  config,
+  proxies = [],
+  ...options
+}: TestBrokerOptions & { proxies?: string[] } = {}): Promise<MtlsWorld> {
   const folder = mkdtempSync(join(tmpdir(), 'hallpass-mtls-'))
   const server = selfSigned()
   const mtls = { port: 0, cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') }
@@ -28,7 +32,7 @@ export async function startMtlsWorld({ config, ...options }: TestBrokerOptions =
   const world = await startWorld({
     ...options,
     config: {
-      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls, trustedProxies: [] },
+      listen: { host: '127.0.0.1', port: 0, metricsPort: 0, mtls, trustedProxies: proxies },
       pki: { trustDomain: ownDomain, path: '/task/{task_id}' },
       ...config,
     },

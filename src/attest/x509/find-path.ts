@@ -18,7 +18,7 @@ interface Presented extends Pick<PathInputs, 'now' | 'clockSkew' | 'policies'> {
 /** Certificates of a path, without the anchor. */
 const maxPath = 8
 /** How much work a presented chain may make: certificates that sign one another have more paths than anybody could walk. */
-const maxSignatures = 64
+const maxSignatures = 32
 const maxSteps = 256
 const maxValidations = 16
 
@@ -38,9 +38,8 @@ export function findPath(presented: Presented): FoundPath | { fault: PathFault |
     const [lowest] = below
     steps += 1
     if (!lowest || steps > maxSteps) return null
-    const signers = (candidates: readonly Certificate[]) =>
-      likelyFirst(candidates, lowest).filter(candidate => isSigned(lowest, candidate))
-    for (const anchor of signers(anchors)) {
+    for (const anchor of likelyFirst(anchors, lowest)) {
+      if (!isSigned(lowest, anchor)) continue
       validations += 1
       if (validations > maxValidations) return null
       const verdict = validatePath({ ...inputs, path: below, anchor, isSigned })
@@ -48,9 +47,9 @@ export function findPath(presented: Presented): FoundPath | { fault: PathFault |
       if (fault === 'none') fault = verdict.fault
     }
     if (below.length === maxPath) return null
-    for (const next of signers(intermediates)) {
+    for (const next of likelyFirst(intermediates, lowest)) {
       // Whom the path went through already, under whatever certificate, it need not go through again (RFC 4158 §5.2).
-      if (below.some(passed => isSameEntity(passed, next))) continue
+      if (below.some(passed => isSameEntity(passed, next)) || !isSigned(lowest, next)) continue
       const found = walk([next, ...below])
       if (found) return found
     }
