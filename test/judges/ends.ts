@@ -9,6 +9,10 @@ export interface Story {
 
 const agent = '/agent/judged'
 
+const bound = { context: { sha: 'a' }, bind: ['sha'] }
+const rebased = async (court: Court, { id }: Task): Promise<void> =>
+  done(await court.act(court.as(agent), 'PATCH', `/v1/tasks/${id}/context`, { sha: 'b' }))
+
 /** By what a certificate ends before its time. */
 export const ends: Record<string, (court: Court) => Promise<Story>> = {
   async 'its task is closed'(court) {
@@ -31,19 +35,18 @@ export const ends: Record<string, (court: Court) => Promise<Story>> = {
     }
   },
   async 'what it rested on changes'(court) {
-    const certified = await court.certified(agent, { context: { sha: 'a' }, bind: ['sha'] })
-    return {
-      certified,
-      end: async () =>
-        done(
-          await court.act(court.as(agent), 'PATCH', `/v1/tasks/${certified.task.id}/context`, { sha: 'b' }),
-        ),
-    }
+    const certified = await court.certified(agent, bound)
+    return { certified, end: () => rebased(court, certified.task) }
   },
   async 'the parent of its task is closed'(court) {
     const parent = await court.open(agent, { ref: crypto.randomUUID() })
     const certified = await court.certified(agent, { parent_id: parent.id })
     return { certified, end: () => acted(court, parent, 'close') }
+  },
+  async 'what the parent of its task rested on changes'(court) {
+    const parent = await court.open(agent, { ref: crypto.randomUUID(), ...bound })
+    const certified = await court.certified(agent, { parent_id: parent.id })
+    return { certified, end: () => rebased(court, parent) }
   },
   async 'its principal is stopped, and all that it has'(court) {
     const certified = await court.certified('/agent/stopped')
