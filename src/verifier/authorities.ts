@@ -61,7 +61,7 @@ export function createAuthorities(options: {
   async function fetched(): Promise<void> {
     const sentAt = elapsed()
     const { bytes, age } = await get(fetch, url, { accept: 'application/x-pem-file', maxBytes, signal })
-    const certificates = readPem(new TextDecoder().decode(bytes), maxCertificates).flatMap(readable)
+    const certificates = readPem(new TextDecoder().decode(bytes), maxCertificates).map(readable)
     published = await findAuthorities(certificates)
     // As old as the request, not as the answer.
     asOf = sentAt - age
@@ -98,10 +98,10 @@ export function createAuthorities(options: {
 }
 
 /** One that cannot be read is not believed; the others are. */
-function readable(der: Uint8Array): Certificate[] {
+function readable(der: Uint8Array): Certificate | null {
   try {
-    return [readCertificate(der)]
+    return readCertificate(der)
   } catch {
-    return []
+    return null
   }
 }

@@ -30,6 +30,8 @@ export interface Authority {
 export interface Lifetime {
   notBefore: number
   notAfter: number
+  /** Whether all of the path may be for servers too (RFC 5280 §4.2.1.12): what narrows an authority narrows what is below it. */
+  servers: boolean
 }
 
 interface Node {
@@ -38,6 +40,7 @@ interface Node {
   /** Null where nothing is said: then none is ruled out (RFC 5280 §6.1.4 (n)). */
   usages: Set<number> | null
   pathLength: number
+  servers: boolean
   keyId: Uint8Array | null
   /** Of whoever signed it. */
   parentKeyId: Uint8Array | null
@@ -51,18 +54,26 @@ const longestPath = 5
 /**
  * Finds the issuing authorities among published certificates: those with a P-256 key, a path of right signatures to a root that signed itself
  * (RFC 5280 §6.1, without names and policies), and none below them. An organisation's own authorities, which stand between its root and
- * the broker's authority and sign for others too, are none.
+ * the broker's authority and sign for others too, are none: what they are is known by whom they signed. Where one of the published certificates
+ * has no place (it cannot be read, is not believed, or nobody is found above it), one of theirs may seem to have signed none: then an authority has
+ * to say itself that it signs no other.
+ *
+ * @param published null for one that cannot be read
  */
-export async function findAuthorities(certificates: readonly Certificate[]): Promise<Authority[]> {
-  const nodes = (await Promise.all(certificates.map(nodeOf))).filter(node => node !== null)
+export async function findAuthorities(published: readonly (Certificate | null)[]): Promise<Authority[]> {
+  const read = await Promise.all(published.map(certificate => certificate && nodeOf(certificate)))
+  const nodes = read.filter(node => node !== null)
   for (const node of nodes) node.isRoot = await isSelfSigned(node)
   for (const node of nodes) if (!node.isRoot) node.parents = await parentsAmong(nodes, node)
   const above = new Set(nodes.flatMap(node => node.parents))
+  const allHavePlaces = read.every(node => node !== null && (node.isRoot || node.parents.length > 0))
+  const isIssuing = (node: Node): boolean =>
+    !node.isRoot && !above.has(node) && (allHavePlaces || node.pathLength === 0)
   const found = new Map<string, Authority>()
   for (const node of nodes) {
     const lifetimes = lifetimesOf(node, 0)
     const { p256 } = node.key
-    if (node.isRoot || above.has(node) || p256 === null || lifetimes.length === 0) continue
+    if (!isIssuing(node) || p256 === null || lifetimes.length === 0) continue
     const kid = await calculateJwkThumbprint((await crypto.subtle.exportKey('jwk', p256)) as JWK, 'sha256')
     const name = node.certificate.subject
     // Two roots may each have signed a certificate of the same authority.
@@ -98,11 +109,12 @@ async function nodeOf(certificate: Certificate): Promise<Node | null> {
     const constraints = basicConstraints(extensions)
     const usages = keyUsage(extensions)
     const purposes = extKeyUsage(extensions)
-    const mayBeFor = (purpose: string) => purposes === null || purposes.includes(purpose)
+    const mayBeFor = (purpose: string) =>
+      purposes === null || purposes.includes(purpose) || purposes.includes(oids.anyExtendedKeyUsage)
     const isAuthority =
       constraints?.isAuthority === true &&
       usages?.has(keyUsages.keyCertSign) !== false &&
-      (mayBeFor(oids.clientAuth) || mayBeFor(oids.anyExtendedKeyUsage)) &&
+      mayBeFor(oids.clientAuth) &&
       !extensions.has(oids.nameConstraints) &&
       !hasUnknown(extensions, understood)
     if (!isAuthority) return null
@@ -111,6 +123,7 @@ async function nodeOf(certificate: Certificate): Promise<Node | null> {
       key: await readPublicKey(certificate.publicKey),
       usages,
       pathLength: constraints.pathLength ?? Number.POSITIVE_INFINITY,
+      servers: mayBeFor(oids.serverAuth),
       keyId: subjectKeyId(extensions),
       parentKeyId: authorityKeyId(extensions),
       isRoot: false,
@@ -146,12 +159,14 @@ const hasSigned = (key: PublicKey, certificate: Certificate): Promise<boolean> =
 /** For each path from here to a root: when all of it is valid. `below`: how many authorities are beneath this one. */
 function lifetimesOf(node: Node, below: number): Lifetime[] {
   if (below >= longestPath || node.pathLength < below) return []
+  const { servers } = node
   const { notBefore, notAfter } = node.certificate
-  if (node.isRoot) return [{ notBefore, notAfter }]
+  if (node.isRoot) return [{ notBefore, notAfter, servers }]
   return node.parents
     .flatMap(parent => lifetimesOf(parent, below + 1))
     .map(above => ({
       notBefore: Math.max(notBefore, above.notBefore),
       notAfter: Math.min(notAfter, above.notAfter),
+      servers: servers && above.servers,
     }))
 }

@@ -45,7 +45,7 @@ export function createCertificates(
     if (!isEcdsaWithSha256(read)) throw new VerifierRefusal('algorithm_refused')
     const authority = await signerOf(read, keyId)
     // 2. Now?
-    const lifetime = currentOf(authority)
+    const lifetime = currentOf(authority, usage)
     if (now() + clockTolerance * 1000 < read.notBefore) throw new VerifierRefusal('certificate_not_yet_valid')
     // 3. A certificate of a task, for us?
     const certificate = readTaskCertificate(read, usage)
@@ -74,11 +74,15 @@ export function createCertificates(
   }
 
   /** Of its paths to a root, the one that is valid longest. */
-  function currentOf({ lifetimes }: Authority): Lifetime {
-    const [longest] = lifetimes
-      .filter(({ notBefore, notAfter }) => notBefore <= now() + clockTolerance * 1000 && now() < notAfter)
+  function currentOf({ lifetimes }: Authority, usage: CertificateUsage): Lifetime {
+    const current = lifetimes.filter(
+      ({ notBefore, notAfter }) => notBefore <= now() + clockTolerance * 1000 && now() < notAfter,
+    )
+    if (current.length === 0) throw new VerifierRefusal('authority_expired')
+    const [longest] = current
+      .filter(({ servers }) => usage !== 'serverAuth' || servers)
       .sort((one, other) => other.notAfter - one.notAfter)
-    if (!longest) throw new VerifierRefusal('authority_expired')
+    if (!longest) throw new VerifierRefusal('certificate_usage_wrong')
     return longest
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { oids } from '../../src/der/oids.ts'
 import { writePem } from '../../src/der/pem.ts'
-import { none, oid, sequence } from '../../src/der/write.ts'
+import { element, none, oid, sequence, set } from '../../src/der/write.ts'
 import {
   type AuthorityOptions,
   day,
@@ -14,6 +14,9 @@ import {
   type Signer,
 } from './certificate-maker.ts'
 import { certificateRefusal, type Followed, startFollowed } from './verifiers.ts'
+
+/** PrintableString. */
+const printable = element(0x13, Buffer.from('lower'))
 
 let followed: Followed
 let now: number
@@ -78,6 +81,25 @@ describe('an authority is believed', () => {
     expect(await fares({ more: purposes(oids.serverAuth) })).toBe('authority_unknown')
   })
 
+  test('for servers only if it and all above it are for them', async () => {
+    const serves = async (authority: string[], root: string[]) => {
+      const purposes = (ids: string[]) =>
+        ids.length === 0 ? {} : { more: [extension(oids.extKeyUsage, sequence(...ids.map(oid)))] }
+      const above = await newAuthority({ now, ...purposes(root) })
+      const by = await newAuthority({ now, by: above, ...purposes(authority) })
+      followed.broker.published.push(above, by)
+      later()
+      const { der } = newLeaf({ now, by, purposes: [oids.clientAuth, oids.serverAuth] })
+      expect(await certificateRefusal(followed.verifier, der)).toBeNull()
+      return certificateRefusal(followed.verifier, der, { usage: 'serverAuth' })
+    }
+    const { clientAuth, serverAuth, anyExtendedKeyUsage } = oids
+    expect(await serves([], [])).toBeNull()
+    expect(await serves([clientAuth, serverAuth], [anyExtendedKeyUsage])).toBeNull()
+    expect(await serves([clientAuth], [])).toBe('certificate_usage_wrong')
+    expect(await serves([], [clientAuth])).toBe('certificate_usage_wrong')
+  })
+
   test('with policies, critical or not', async () => {
     const policies = sequence(sequence(oid('1.2.3')))
     expect(await fares({ more: [extension(oids.certificatePolicies, policies, true)] })).toBeNull()
@@ -126,6 +148,25 @@ describe('an authority is not believed', () => {
   test('with a key that is not P-256', async () => {
     for (const kind of ['P-384', 'RSA', 'Ed25519'] as const)
       expect(await fares({ keys: newKeyPair(kind) })).toBe('algorithm_refused')
+  })
+
+  test.each<[string, (lower: Signer) => Promise<Signer> | Signer]>([
+    [
+      'is under constraints of names',
+      by => newAuthority({ now, by, more: [extension(oids.nameConstraints, sequence())] }),
+    ],
+    ['may not sign certificates', by => newAuthority({ now, by, usages: [6] })],
+    [
+      'spells its issuer in another way',
+      by =>
+        newAuthority({ now, by: { ...by, name: sequence(set(sequence(oid(oids.commonName), printable))) } }),
+    ],
+    ['cannot be read', by => ({ ...by, certificate: randomBytes(90) })],
+  ])('that is the organisation’s own, though the one below it %s', async (_, below) => {
+    const root = await newAuthority({ now, keys: newKeyPair('RSA') })
+    const lower = await newAuthority({ now, by: root, name: 'lower' })
+    followed.broker.published.push(root, lower, await below(lower))
+    expect(await refusedBy(lower)).toBe('authority_unknown')
   })
 
   test('whose root is not published, though it is itself', async () => {
