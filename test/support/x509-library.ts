@@ -22,7 +22,9 @@ import {
   KeyUsageFlags,
   KeyUsagesExtension,
   Name,
+  PublicKey,
   SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509'
 import { oids } from '../../src/der/oids.ts'
@@ -71,7 +73,7 @@ export async function certificateByLibrary(
 }
 
 /** DER of a task's certificate. */
-export function taskCertificateByLibrary(
+export async function taskCertificateByLibrary(
   signer: CertificateSigner,
   signingKey: webcrypto.CryptoKey,
   urls: { crl: string; ocsp: string },
@@ -95,6 +97,7 @@ export function taskCertificateByLibrary(
       new BasicConstraintsExtension(false, undefined, true),
       new CRLDistributionPointsExtension([urls.crl]),
       new AuthorityInfoAccessExtension({ ocsp: urls.ocsp }),
+      await SubjectKeyIdentifierExtension.create(new PublicKey(bytes(fields.spki))),
       new ExtendedKeyUsageExtension(purposes),
       new SubjectAlternativeNameExtension(names, true),
       new Extension(oids.hallpassTask, false, taskValueByLibrary(fields.task)),

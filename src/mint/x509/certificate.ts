@@ -7,7 +7,9 @@ import {
   keyUsage,
   ocspAddress,
   subjectAltName,
+  subjectKeyIdentifier,
 } from './extensions.ts'
+import { keyIdIn } from './key-id.ts'
 import { dnsName, uriName } from './names.ts'
 import { type CertificateSigner, signed } from './signer.ts'
 import { type TaskFields, taskExtension } from './task-extension.ts'
@@ -59,6 +61,7 @@ export function certificateMaker(
         subject: noName,
         extensions: [
           common,
+          subjectKeyIdentifier(keyIdIn(fields.spki)),
           purposesOf(fields),
           subjectAltName(names, { critical: true }),
           taskExtension(task),

@@ -102,6 +102,7 @@ describe('a certificate of a task', () => {
       [oids.basicConstraints, true],
       [oids.crlDistributionPoints, false],
       [oids.authorityInfoAccess, false],
+      [oids.subjectKeyIdentifier, false],
       [oids.extKeyUsage, false],
       [oids.subjectAltName, true],
       [oids.hallpassTask, false],
