@@ -16,6 +16,7 @@ const policies = `${allowAll.replace(/@id\("allow-mint"\).*\n/, '')}
 @id("servers") permit (principal, action == Action::"mint", resource == Scope::"serve:api")
   when { context.credential == "x509" && context.usages.contains("serverAuth")
     && ["api.example", "api.internal"].containsAll(context.dns_names) };
+@id("anything") permit (principal, action == Action::"mint", resource == Scope::"own:name");
 @id("no-certificates") forbid (principal, action == Action::"mint", resource == Scope::"tokens:only")
   when { context.credential == "x509" };
 @id("tokens-only") permit (principal, action == Action::"mint", resource == Scope::"tokens:only");`
@@ -37,6 +38,20 @@ const lastRow = async () =>
       `SELECT decision, code, asked FROM decisions WHERE action = 'mint' ORDER BY id DESC LIMIT 1`,
     )
   )[0]!
+
+it('whatever policy allows, no certificate has the broker’s own name: its holder could pass for the broker', async () => {
+  const more = { csr: undefined, format: 'pkcs12', password: 'p' }
+  for (const asked of [{}, { usages: ['serverAuth'] }, more]) {
+    const { status, body } = await ask({
+      scope: 'own:name',
+      dns_names: ['a.example', 'hallpass.test'],
+      ...asked,
+    })
+    expect([status, body.code]).toEqual([403, 'refused'])
+    expect(await lastRow()).toMatchObject({ decision: 'deny', code: 'refused' })
+  }
+  expect((await ask({ scope: 'own:name', dns_names: ['a.hallpass.test'] })).status).toBe(201)
+})
 
 describe('policy sees what a certificate would be, and', () => {
   it('allows what it allows, for no longer than it says', async () => {

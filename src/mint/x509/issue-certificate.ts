@@ -61,6 +61,7 @@ export function issueCertificate(
     asked: { usages, dns_names: dnsNames },
     check() {
       mustIssue(deps)
+      mustNotBeBroker(deps, dnsNames)
       return key.check()
     },
     signer(task) {
@@ -114,6 +115,15 @@ function mustIssue({ x509 }: Pick<CertificateDeps, 'x509'>): X509 {
       'This broker issues no certificates: it has no trust domain of its own.',
     )
   return x509
+}
+
+/**
+ * Whatever policy says: with such a certificate a workload would be the broker to those who know it by its authority, and would be handed their
+ * attestations. Throws `refused`.
+ */
+function mustNotBeBroker({ issuer }: Pick<CertificateDeps, 'issuer'>, dnsNames: string[]): void {
+  const own = new URL(issuer).hostname.replace(/\.$/, '')
+  if (dnsNames.includes(own)) throw new HallpassError('refused', 'The broker’s own name is for nobody else.')
 }
 
 /** An authority's constant parts are encoded once. */
