@@ -66,13 +66,13 @@ export async function openAuthorityRow(masterKey: MasterKey, row: KeyRow, roots:
   }
 }
 
-/** Each signed by the next: answers when the first of them ends. The full judgement of a path (RFC 5280 §6.1) was made when it was installed. */
+/** Each signed by the next, which is an authority: answers when the first of them ends. The full judgement of a path (RFC 5280 §6.1) was made when it was installed. */
 function mustChain(certificates: Buffer[]): number {
   const parsed = certificates.map(der => new X509Certificate(der))
   for (const [i, certificate] of parsed.entries()) {
     const issuer = parsed[i + 1]
-    if (issuer && !(certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)))
-      throw new Error('a certificate of the chain is not signed by the one above it')
+    if (issuer && !(issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey)))
+      throw new Error('a certificate of the chain is not signed by an authority above it')
   }
   return Math.min(...parsed.map(({ validTo }) => Date.parse(validTo)))
 }
