@@ -13,19 +13,20 @@ const pair = /([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;]*))(;|$)/y
  * @throws DerError
  */
 export function readXfcc(value: string): { cert: string; hash: string } {
-  const found = new Map<string, string[]>()
+  const certs: string[] = []
+  const hashes: string[] = []
   pair.lastIndex = 0
   let isWhole = false
   while (!isWhole) {
     const [text, key = '', quoted, bare = '', end] = pair.exec(value) ?? []
     if (text === undefined) throw new DerError('it is not one element')
     const name = key.toLowerCase()
-    found.set(name, [...(found.get(name) ?? []), quoted ?? bare])
+    if (name === 'cert') certs.push(quoted ?? bare)
+    if (name === 'hash') hashes.push(quoted ?? bare)
     isWhole = end === ''
   }
-  const [cert, ...certs] = found.get('cert') ?? []
-  const [hash, ...hashes] = found.get('hash') ?? []
-  if (cert === undefined || hash === undefined || certs.length > 0 || hashes.length > 0)
+  const [[cert], [hash]] = [certs, hashes]
+  if (cert === undefined || hash === undefined || certs.length > 1 || hashes.length > 1)
     throw new DerError('Cert and Hash must be there, and once')
   return { cert, hash }
 }

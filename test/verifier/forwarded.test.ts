@@ -202,6 +202,14 @@ describe('what cannot be read is refused', () => {
     expect(await ask('/nginx', [`X-SSL-Client-Cert: ${value()}`])).toEqual([400, 'forwarded_malformed'])
   })
 
+  test('nor do names that are very many pairs take long', async () => {
+    const { read } = forwardedHeader('x-forwarded-client-cert')
+    const begun = performance.now()
+    const value = xfcc(leaf, `;URI=${'a=;'.repeat(20_000)}a=`)
+    expect(await read([value])).toEqual(new Uint8Array(leaf.der))
+    expect(performance.now() - begun).toBeLessThan(500)
+  })
+
   test('URL-encoded PEM may have a chain behind it, and be encoded in part', async () => {
     expect(await ask('/nginx', [`X-SSL-Client-Cert: ${escaped(leaf)}${escaped(other)}`])).toEqual([
       200,
