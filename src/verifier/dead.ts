@@ -4,8 +4,11 @@ import type { RefusalCode } from './refusal.ts'
 
 /** What is dead, as the feed told it: a few maps in memory. */
 export interface DeadRecord {
-  /** Everything that still matters. */
-  replace(snapshot: SnapshotMessage): void
+  /**
+   * Everything that still matters. What the record that was followed till now (`isSameRecord`) said of keys stays: one is withdrawn for ever, but
+   * is told only as long as what the broker signed with it can live, and whoever has stolen it signs for longer.
+   */
+  replace(snapshot: SnapshotMessage, isSameRecord: boolean): void
   /** A snapshot from before what is known: nothing comes alive by it, nor is a task suspended that has been resumed since. */
   merge(snapshot: SnapshotMessage): void
   task(message: TaskMessage): void
@@ -73,10 +76,10 @@ export function createDeadRecord(): DeadRecord {
   }
 
   return {
-    replace(snapshot) {
+    replace(snapshot, isSameRecord) {
       tasks.clear()
       credentials.clear()
-      keys.clear()
+      if (!isSameRecord) keys.clear()
       forgotten = snapshot.at
       merge(snapshot)
     },

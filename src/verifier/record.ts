@@ -112,9 +112,10 @@ export function createFeedRecord({
     const next = readPosition(id)
     if (message === null || next === null || next.seq !== message.seq) return 'malformed'
     // The broker hands a snapshot out to many, and tells after it what has happened since: that may be known already.
-    if (furthest?.epoch === next.epoch && next.seq < furthest.seq) dead.merge(message)
-    else dead.replace(message)
-    if (furthest?.epoch !== next.epoch) furthest = null
+    const isSameRecord = furthest?.epoch === next.epoch
+    if (isSameRecord && furthest !== null && next.seq < furthest.seq) dead.merge(message)
+    else dead.replace(message, isSameRecord)
+    if (!isSameRecord) furthest = null
     advance(next)
     changes.everything()
     return null

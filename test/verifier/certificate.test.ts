@@ -563,6 +563,26 @@ describe('of a certificate', () => {
     expect(await refused(der)).toBe('key_withdrawn')
   })
 
+  test('a withdrawn authority stays so when the feed tells of it no more, and the published ones cannot be had', async () => {
+    const { broker, verifier, time } = followed
+    const { der } = broker.certificate()
+    expect(await refused(der)).toBeNull()
+    broker.answers.set('/pki/ca.pem', (_, response) => response.writeHead(503).end())
+    tell('key', { kid: broker.published[1]?.kid })
+    await until(() => verifier.state().seq === 8)
+    expect(await refused(der)).toBe('key_withdrawn')
+    // What the broker signed with it has expired by then. What a thief signs has not.
+    time.pass(1_800_000)
+    for (const feed of broker.feeds) feed.cut()
+    await until(() => verifier.state().fresh)
+    expect(await refused(broker.certificate().der)).toBe('key_withdrawn')
+    // Another record may be one from before that.
+    broker.epoch = 'another'
+    for (const feed of broker.feeds) feed.cut()
+    await until(() => verifier.state().dead === 0 && verifier.state().fresh)
+    expect(await refused(broker.certificate().der)).toBeNull()
+  })
+
   test('the watching ends when it is released, or expires', async () => {
     const { broker, verifier, time } = followed
     const auth = await verifier.verifyCertificate(broker.certificate().der)
