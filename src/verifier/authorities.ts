@@ -22,7 +22,14 @@ export interface Authorities {
    * @throws when they cannot be had
    */
   noOlderThan(age: number): Promise<void>
-  /** The same in the background, if they were ever asked for. */
+  /**
+   * Loads them again, unless that was done less than so long ago: however old the answer was, a cache on the way would give the same.
+   *
+   * @param pause milliseconds
+   * @throws when they cannot be had
+   */
+  anew(pause: number): Promise<void>
+  /** The same as `noOlderThan` in the background, if they were ever asked for. */
   refresh(age: number): void
 }
 
@@ -41,6 +48,8 @@ export function createAuthorities(options: {
   const { url, fetch, signal, elapsed } = options
   let published: Authority[] | null = null
   let asOf = Number.NEGATIVE_INFINITY
+  /** When those that are held were asked for. */
+  let asked = asOf
   let wanted = false
   let loading: Promise<void> | null = null
   let failure: { error: unknown; at: number } | null = null
@@ -65,6 +74,7 @@ export function createAuthorities(options: {
     published = await findAuthorities(certificates)
     // As old as the request, not as the answer.
     asOf = sentAt - age
+    asked = sentAt
     failure = null
   }
 
@@ -80,6 +90,10 @@ export function createAuthorities(options: {
 
   return {
     noOlderThan,
+    async anew(pause) {
+      wanted = true
+      if (elapsed() - asked > pause) await load()
+    },
     async named(name, keyId) {
       wanted = true
       if (published === null)

@@ -65,7 +65,7 @@ export function createCertificates(
   async function signerOf(read: Certificate, keyId: Uint8Array | null): Promise<Authority> {
     let named = await authorities.named(read.issuer, keyId)
     if (named.length === 0) {
-      await authorities.noOlderThan(authoritiesForMiss).catch(() => {})
+      await authorities.anew(authoritiesForMiss).catch(() => {})
       named = await authorities.named(read.issuer, keyId)
     }
     if (named.length === 0) throw new VerifierRefusal('authority_unknown')

@@ -207,7 +207,7 @@ export async function assembleVerifier(options: VerifierOptions, clocks: Clocks)
   /** The broker may have changed its keys since they were loaded. */
   async function withNewKeys(token: string, error: unknown): Promise<JWTVerifyResult> {
     if (!isUnknownKey(error)) throw refusalOf(error)
-    await keys.noOlderThan(keysForMiss).catch(() => {})
+    await keys.anew(keysForMiss).catch(() => {})
     return jwtVerify(token, keys.resolve, rules).catch(again => {
       throw refusalOf(again)
     })

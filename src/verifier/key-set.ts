@@ -12,6 +12,13 @@ export interface KeySet {
    * @throws when they cannot be had
    */
   noOlderThan(age: number): Promise<void>
+  /**
+   * Loads the keys again, unless that was done less than so long ago: however old the answer was, a cache on the way would give the same.
+   *
+   * @param pause milliseconds
+   * @throws when they cannot be had
+   */
+  anew(pause: number): Promise<void>
 }
 
 const maxBytes = 1024 * 1024
@@ -30,6 +37,7 @@ export function createKeySet(options: {
   const { url, fetch, signal, elapsed } = options
   let loadedAt = Number.NEGATIVE_INFINITY
   let asOf = loadedAt
+  let askedAt = loadedAt
 
   const resolve = createRemoteJWKSet(new URL(url), {
     cacheMaxAge: Number.POSITIVE_INFINITY,
@@ -39,12 +47,16 @@ export function createKeySet(options: {
       const { bytes, age } = await get(fetch, address, { accept: 'application/json', maxBytes, signal })
       // As old as the request, not as the answer.
       asOf = sentAt - age
+      askedAt = sentAt
       return new Response(bytes)
     },
   })
 
   return {
     resolve,
+    async anew(pause) {
+      if (elapsed() - askedAt > pause) await resolve.reload()
+    },
     async noOlderThan(age) {
       const since = elapsed() - age
       // A load that is under way may have been sent too long ago: then another one.

@@ -276,6 +276,23 @@ describe('the published authorities', () => {
     expect(await refusedBy(first)).toBeNull()
   })
 
+  test('nor where a cache on the way says how old its answer is', async () => {
+    const { broker, time } = followed
+    const first = await broker.withAuthority()
+    const good = broker.answers.get('/pki/ca.pem')
+    broker.answers.set('/pki/ca.pem', (request, response) => {
+      response.setHeader('age', '60')
+      good?.(request, response)
+    })
+    const by = await newAuthority({ now, by: await newAuthority({ now }) })
+    expect(await refusedBy(first)).toBeNull()
+    for (let tries = 0; tries < 20; tries++) expect(await refusedBy(by)).toBe('authority_unknown')
+    expect(broker.asked['/pki/ca.pem']).toBe(1)
+    time.pass(11_000)
+    for (let tries = 0; tries < 20; tries++) expect(await refusedBy(by)).toBe('authority_unknown')
+    expect(broker.asked['/pki/ca.pem']).toBe(2)
+  })
+
   test('that are published no more sign nothing, once the others were loaded', async () => {
     const { broker, time } = followed
     const first = await broker.withAuthority()

@@ -311,6 +311,22 @@ describe('keys', () => {
     await close()
   })
 
+  test('nor where a cache on the way says how old its answer is', async () => {
+    const { verifier, broker, time, close } = await startFollowed()
+    const good = broker.answers.get('/.well-known/jwks.json')
+    broker.answers.set('/.well-known/jwks.json', (request, response) => {
+      response.setHeader('age', '60')
+      good?.(request, response)
+    })
+    const unknown = await broker.token({}, { key: await newKey() })
+    time.pass(11_000)
+    broker.send(broker.tick())
+    const loads = broker.asked['/.well-known/jwks.json'] ?? 0
+    for (let tries = 0; tries < 20; tries++) expect(await refusal(verifier, unknown)).toBe('key_unknown')
+    expect(broker.asked['/.well-known/jwks.json']).toBe(loads + 1)
+    await close()
+  })
+
   test('so it is with a clock that was set back', async () => {
     const { verifier, broker, time, close } = await startFollowed()
     await verifier.verify(await broker.token())
