@@ -105,7 +105,8 @@ async function taskToken(
   const workload =
     found && isLive(found, deps.clock()) ? await mintedFor(deps.db, found.credential.jti) : null
   if (!claims || !found || !workload) throw invalid()
-  if (claims.cnf && claims.cnf['x5t#S256'] !== connection?.thumbprint) throw invalid('certificate_mismatch')
+  if (claims.cnf && (connection === null || claims.cnf['x5t#S256'] !== connection.thumbprint))
+    throw invalid('certificate_mismatch')
   const { task } = found
   return {
     principal: {

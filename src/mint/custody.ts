@@ -108,9 +108,8 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
     const state = stateOf(key, clock())
     return state !== 'withdrawn' && (key.notAfter ?? Number.POSITIVE_INFINITY) <= clock() ? 'gone' : state
   }
-  /** One that does not open is forgotten in time like any other. */
-  const isOver = (row: KeyRow): boolean =>
-    isForgotten(row, clock()) || isForgotten({ lastDay: kind.endOf?.(row) ?? null }, clock())
+  /** One that does not open is forgotten in time like any other; one that can be withdrawn still, though it signs no more, is not. */
+  const isOver = (row: KeyRow): boolean => isForgotten({ lastDay: kind.endOf?.(row) ?? row.lastDay }, clock())
 
   /** One at a time, and never joined late: whoever asks gets a reading that began after it asked. */
   function reload(): Promise<void> {
@@ -285,13 +284,12 @@ export function createCustody<Key extends Dated>(deps: CustodyDeps, kind: KeyKin
     if (!key) throw new HallpassError('not_found', 'There is no such key.')
     if (key.withdrawnAt) return null
     const ended = withdrawn(key, clock(), times)
-    const until = ended.lastDay
-    ended.lastDay = kind.endOf?.(key) ?? until
+    ended.lastDay = kind.endOf?.(key) ?? ended.lastDay
     await writeWithdrawn(tx, ended)
     const held = await usable(stored.map(row => (row === key ? ended : row)))
     const alg = algs.find(one => one === key.alg)
     if (alg) await prepare(tx, held, alg, false)
-    return until
+    return ended.lastDay
   }
 
   return {

@@ -16,7 +16,7 @@ export const recordChannel = 'hallpass_revocations'
 
 /**
  * Appends what a query gives, in the order of its `n`, which counts from 1. Nothing lives for longer than the longest `ttl_max`, and the
- * clocks of two replicas that serve differ by two minutes at the most.
+ * clocks of two replicas that serve differ by two minutes at the most; but who has taken a key can sign with it for longer.
  */
 const appendOf = (rows: string): string => `WITH rows AS (
       ${rows}
@@ -28,7 +28,8 @@ const appendOf = (rows: string): string => `WITH rows AS (
       SELECT pg_notify('${recordChannel}', seq::text) FROM counter
     )
     INSERT INTO revocations (seq, at, task_id, state, ver, jti, kid, reason, until)
-    SELECT counter.seq - (SELECT count(*) FROM rows) + n, at, task_id, state, ver, jti, kid, reason, least(until, at + life)
+    SELECT counter.seq - (SELECT count(*) FROM rows) + n, at, task_id, state, ver, jti, kid, reason,
+      CASE WHEN kid IS NULL THEN least(until, at + life) ELSE until END
     FROM rows, longest, counter, woken`
 
 const append = {
