@@ -3,6 +3,8 @@ import { createAttestor } from './attest/attestor.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { watchClock } from './clock-watch.ts'
 import { type Config, listeningOn } from './config.ts'
+import { allowsAnyCertificate } from './decide/certificates.ts'
+import type { CompiledPolicies } from './decide/compile.ts'
 import { decide, mustDecide } from './decide/decide.ts'
 import { createPolicyStore } from './decide/policy-store.ts'
 import { loadContract } from './http/contract.ts'
@@ -105,10 +107,14 @@ async function start(
   const policy = await createPolicyStore({
     dir: given.policy.dir,
     log,
-    onChange: () => metrics.policyFaults.set(0),
+    onChange: compiled => {
+      metrics.policyFaults.set(0)
+      warnOfCertificates(given, compiled, log)
+    },
     onFault: faults => metrics.policyFaults.set(faults.length),
   })
   stops.push(() => policy.stop())
+  warnOfCertificates(given, policy.current(), log)
 
   // 3. The address, which may be what the issuer is called by.
   const door = await listen(given.listen.host, given.listen.port)
@@ -249,6 +255,14 @@ async function start(
     metricsUrl,
     sweep: sweeper.sweep,
   }
+}
+
+/** Policies of before there were certificates allow them all. */
+function warnOfCertificates({ pki }: Config, policies: CompiledPolicies, log: Logger): void {
+  if (pki && allowsAnyCertificate(policies))
+    log.warn(
+      'whoever may mint a token may mint a certificate too, for a server and with any DNS name: no policy looks at credential, usages or dns_names',
+    )
 }
 
 /** What issues certificates; null where the broker has no trust domain of its own. */

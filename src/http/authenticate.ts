@@ -28,6 +28,7 @@ export async function authenticate(deps: HttpDeps, request: Request, response: R
   const connection = connectionOf(request)
   present(response, token ?? connection?.certificate ?? null)
   const common = commonOf(request, response)
+  if (token === null && connection) mustBeNoPage(request)
   const asker = { ...common, ...(await whoAsks(deps, token, connection)) }
   await deps.limits.principal(asker.principal.id)
   await mustNotBeBlocked(deps, asker)
@@ -65,6 +66,18 @@ export const commonOf = (request: Request, response: Response): Omit<Asker, 'pri
 /** Whether the caller says who they are, which is then to be proven. */
 export const saysWho = (request: Request): boolean =>
   request.get('Authorization') !== undefined || connectionOf(request) !== null
+
+/**
+ * A browser shows its user's certificate for whatever page asks it to (RFC 6454 §7.1 has it say which): a certificate alone is no proof that
+ * who has it meant this request.
+ */
+export function mustBeNoPage(request: Request): void {
+  if (request.get('Origin') !== undefined || request.get('Sec-Fetch-Site') !== undefined)
+    throw new HallpassError(
+      'attestation_missing',
+      'A page needs Authorization: Bearer, whatever certificate the browser has.',
+    )
+}
 
 async function whoAsks(
   deps: HttpDeps,

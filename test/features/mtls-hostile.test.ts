@@ -92,3 +92,18 @@ it('answers of OCSP are as the contract has them, whatever is asked', async () =
     expect((await client.request('GET', `/pki/ocsp/${path}`)).status).toBe(200)
   expect((await client.request('GET', '/pki/ocsp/%zz')).status).toBe(400)
 })
+
+it('a page that a browser shows its user’s certificate for is nobody by it', async () => {
+  const client = world.with(world.prod.x509.svid('/agent').pem)
+  const from = { Origin: 'https://elsewhere.example' }
+  const { body: task } = await client.request<Task>('POST', '/v1/tasks', {
+    json: { kind: 'agent-run', ref: 'page' },
+  })
+  expect(task.state).toBe('open')
+  for (const headers of [from, { 'Sec-Fetch-Site': 'cross-site' }]) {
+    expect((await client.request('POST', `/v1/tasks/${task.id}/close`, { headers })).status).toBe(401)
+    const form = { grant_type: 'client_credentials', scope: 'a', audience: 'b', task_id: task.id }
+    expect((await client.request('POST', '/oauth2/token', { headers, form })).status).toBe(401)
+  }
+  expect((await client.request<Task>('GET', `/v1/tasks/${task.id}`)).body.state).toBe('open')
+})

@@ -2,7 +2,7 @@ import type { Request, RequestHandler } from 'express'
 import { HallpassError } from '../../errors.ts'
 import { issueToken } from '../../mint/issue-token.ts'
 import { newEvent, refusalsLogged } from '../../observe/record.ts'
-import { commonOf } from '../authenticate.ts'
+import { commonOf, mustBeNoPage } from '../authenticate.ts'
 import { formOf } from '../bodies.ts'
 import { type Connection, connectionOf } from '../connection.ts'
 import type { HttpDeps } from '../deps.ts'
@@ -63,6 +63,7 @@ function proofOf(
   // RFC 6749 §2.3: one proof in each request. A second one would go unchecked.
   if (request.get('Authorization') !== undefined)
     throw new HallpassError('malformed', 'Authorization has no place beside a client certificate.')
+  mustBeNoPage(request)
   return connection
 }
 
