@@ -10,6 +10,7 @@ import {
   keyUsages,
   subjectKeyId,
 } from './extensions.ts'
+import { areNamesAllowed, type NameConstraints, nameConstraints } from './name-constraints.ts'
 import { oids } from './oids.ts'
 import { type PublicKey, readPublicKey } from './signature.ts'
 
@@ -22,16 +23,18 @@ export interface Authority {
   name: Uint8Array
   keyId: Uint8Array | null
   signsCrls: boolean
-  /** When it and all above it are valid: one for each path. */
-  lifetimes: Lifetime[]
+  paths: AuthorityPath[]
 }
 
-/** Milliseconds since the epoch. */
-export interface Lifetime {
+/** What holds for an authority by one of its paths to a root. */
+export interface AuthorityPath {
+  /** When it and all above it are valid. Milliseconds since the epoch. */
   notBefore: number
   notAfter: number
   /** Whether all of the path may be for servers too (RFC 5280 §4.2.1.12): what narrows an authority narrows what is below it. */
   servers: boolean
+  /** Its own and those of all above it: what it signs has to keep to each. */
+  nameConstraints: readonly NameConstraints[]
 }
 
 interface Node {
@@ -41,6 +44,7 @@ interface Node {
   usages: Set<number> | null
   pathLength: number
   servers: boolean
+  nameConstraints: NameConstraints[]
   keyId: Uint8Array | null
   /** Of whoever signed it. */
   parentKeyId: Uint8Array | null
@@ -53,7 +57,7 @@ const longestPath = 5
 
 /**
  * Finds the issuing authorities among published certificates: those with a P-256 key, a path of right signatures to a root that signed itself
- * (RFC 5280 §6.1, without names and policies), and none below them. An organisation's own authorities, which stand between its root and
+ * (RFC 5280 §6.1, without policies), and none below them. An organisation's own authorities, which stand between its root and
  * the broker's authority and sign for others too, are none: what they are is known by whom they signed. Where one of the published certificates
  * has no place (it cannot be read, is not believed, or nobody is found above it), one of theirs may seem to have signed none: then an authority has
  * to say itself that it signs no other.
@@ -71,9 +75,9 @@ export async function findAuthorities(published: readonly (Certificate | null)[]
     !node.isRoot && !above.has(node) && (allHavePlaces || node.pathLength === 0)
   const found = new Map<string, Authority>()
   for (const node of nodes) {
-    const lifetimes = lifetimesOf(node, 0)
+    const paths = pathsOf(node, 0)
     const { p256 } = node.key
-    if (!isIssuing(node) || p256 === null || lifetimes.length === 0) continue
+    if (!isIssuing(node) || p256 === null || paths.length === 0) continue
     const kid = await calculateJwkThumbprint((await crypto.subtle.exportKey('jwk', p256)) as JWK, 'sha256')
     const name = node.certificate.subject
     // Two roots may each have signed a certificate of the same authority.
@@ -85,13 +89,13 @@ export async function findAuthorities(published: readonly (Certificate | null)[]
       name,
       keyId: known?.keyId ?? node.keyId,
       signsCrls: node.usages?.has(keyUsages.cRLSign) !== false || known?.signsCrls === true,
-      lifetimes: [...(known?.lifetimes ?? []), ...lifetimes],
+      paths: [...(known?.paths ?? []), ...paths],
     })
   }
   return [...found.values()]
 }
 
-/** What is understood of an authority's certificate. Constraints of names are not: an authority that has them is not believed. */
+/** What is understood of an authority's certificate. */
 const understood = new Set<string>([
   oids.subjectKeyIdentifier,
   oids.authorityKeyIdentifier,
@@ -100,6 +104,7 @@ const understood = new Set<string>([
   oids.subjectAltName,
   oids.extKeyUsage,
   oids.certificatePolicies,
+  oids.nameConstraints,
 ])
 
 /** Null where it is no authority's, or not to be understood: what cannot be read is not believed. */
@@ -115,15 +120,16 @@ async function nodeOf(certificate: Certificate): Promise<Node | null> {
       constraints?.isAuthority === true &&
       usages?.has(keyUsages.keyCertSign) !== false &&
       mayBeFor(oids.clientAuth) &&
-      !extensions.has(oids.nameConstraints) &&
       !hasUnknown(extensions, understood)
     if (!isAuthority) return null
+    const naming = nameConstraints(extensions)
     return {
       certificate,
       key: await readPublicKey(certificate.publicKey),
       usages,
       pathLength: constraints.pathLength ?? Number.POSITIVE_INFINITY,
       servers: mayBeFor(oids.serverAuth),
+      nameConstraints: naming ? [naming] : [],
       keyId: subjectKeyId(extensions),
       parentKeyId: authorityKeyId(extensions),
       isRoot: false,
@@ -135,7 +141,9 @@ async function nodeOf(certificate: Certificate): Promise<Node | null> {
 }
 
 const isSelfSigned = async ({ certificate, key }: Node): Promise<boolean> =>
-  isSame(certificate.issuer, certificate.subject) && (await hasSigned(key, certificate))
+  isSelfIssued(certificate) && (await hasSigned(key, certificate))
+
+const isSelfIssued = ({ issuer, subject }: Certificate): boolean => isSame(issuer, subject)
 
 async function parentsAmong(nodes: Node[], node: Node): Promise<Node[]> {
   const parents: Node[] = []
@@ -156,17 +164,22 @@ export const isSameKeyId = (one: Uint8Array | null, other: Uint8Array | null): b
 const hasSigned = (key: PublicKey, certificate: Certificate): Promise<boolean> =>
   key.verifies(certificate).catch(() => false)
 
-/** For each path from here to a root: when all of it is valid. `below`: how many authorities are beneath this one. */
-function lifetimesOf(node: Node, below: number): Lifetime[] {
+/** Each path from here to a root. `below`: how many authorities are beneath this one. */
+function pathsOf(node: Node, below: number): AuthorityPath[] {
   if (below >= longestPath || node.pathLength < below) return []
-  const { servers } = node
-  const { notBefore, notAfter } = node.certificate
-  if (node.isRoot) return [{ notBefore, notAfter, servers }]
-  return node.parents
-    .flatMap(parent => lifetimesOf(parent, below + 1))
-    .map(above => ({
-      notBefore: Math.max(notBefore, above.notBefore),
-      notAfter: Math.min(notAfter, above.notAfter),
-      servers: servers && above.servers,
-    }))
+  const { certificate, servers, nameConstraints } = node
+  const { notBefore, notAfter } = certificate
+  if (node.isRoot) return [{ notBefore, notAfter, servers, nameConstraints }]
+  return (
+    node.parents
+      .flatMap(parent => pathsOf(parent, below + 1))
+      // One that an authority issues to itself, with another key, keeps its name (RFC 5280 §6.1.3 (b), (c)).
+      .filter(above => isSelfIssued(certificate) || areNamesAllowed(certificate, above.nameConstraints))
+      .map(above => ({
+        notBefore: Math.max(notBefore, above.notBefore),
+        notAfter: Math.min(notAfter, above.notAfter),
+        servers: servers && above.servers,
+        nameConstraints: [...above.nameConstraints, ...nameConstraints],
+      }))
+  )
 }

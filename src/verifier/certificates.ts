@@ -1,10 +1,11 @@
 import type { Authorities } from './authorities.ts'
-import type { Authority, Lifetime } from './authority-paths.ts'
+import type { Authority, AuthorityPath } from './authority-paths.ts'
 import { type Certificate, readCertificate } from './certificate.ts'
 import type { CertificateGrounds } from './claims.ts'
 import { type ClientCertificate, leafOf } from './client-certificate.ts'
 import { DerError } from './der.ts'
 import { authorityKeyId } from './extensions.ts'
+import { areNamesAllowed } from './name-constraints.ts'
 import { VerifierRefusal } from './refusal.ts'
 import { isEcdsaWithSha256, isSignedBy } from './signature.ts'
 import { type CertificateUsage, readTaskCertificate, type TaskCertificate } from './task-certificate.ts'
@@ -45,16 +46,19 @@ export function createCertificates(
     if (!isEcdsaWithSha256(read)) throw new VerifierRefusal('algorithm_refused')
     const authority = await signerOf(read, keyId)
     // 2. Now?
-    const lifetime = currentOf(authority, usage)
+    const paths = currentOf(authority, usage)
     if (now() + clockTolerance * 1000 < read.notBefore) throw new VerifierRefusal('certificate_not_yet_valid')
     // 3. A certificate of a task, for us?
     const certificate = readTaskCertificate(read, usage)
     if (!certificate.audience.some(name => audience.includes(name)))
       throw new VerifierRefusal('audience_wrong')
+    // 4. By a path of its authority's that lets it have its names: of those, the one that is valid longest.
+    const path = paths.find(({ nameConstraints }) => areNamesAllowed(read, nameConstraints))
+    if (!path) throw new VerifierRefusal('certificate_name_refused')
     const grounds = {
       kid: authority.kid,
       jti: certificate.jti,
-      exp: Math.min(read.notAfter, lifetime.notAfter) / 1000,
+      exp: Math.min(read.notAfter, path.notAfter) / 1000,
       tasks: [certificate.task, ...certificate.path],
       serial: read.serial,
     }
@@ -73,17 +77,17 @@ export function createCertificates(
     throw new VerifierRefusal('signature_wrong')
   }
 
-  /** Of its paths to a root, the one that is valid longest. */
-  function currentOf({ lifetimes }: Authority, usage: CertificateUsage): Lifetime {
-    const current = lifetimes.filter(
+  /** Of its paths to a root those that are valid now, and for this; the one that is valid longest first. */
+  function currentOf({ paths }: Authority, usage: CertificateUsage): AuthorityPath[] {
+    const current = paths.filter(
       ({ notBefore, notAfter }) => notBefore <= now() + clockTolerance * 1000 && now() < notAfter,
     )
     if (current.length === 0) throw new VerifierRefusal('authority_expired')
-    const [longest] = current
+    const fit = current
       .filter(({ servers }) => usage !== 'serverAuth' || servers)
       .sort((one, other) => other.notAfter - one.notAfter)
-    if (!longest) throw new VerifierRefusal('certificate_usage_wrong')
-    return longest
+    if (fit.length === 0) throw new VerifierRefusal('certificate_usage_wrong')
+    return fit
   }
 }
 

@@ -10,6 +10,7 @@ export const tags = {
   utcTime: 0x17,
   generalizedTime: 0x18,
   sequence: 0x30,
+  set: 0x31,
 } as const
 
 /** `[n]` around something, or in the place of a SEQUENCE's tag. */

@@ -25,6 +25,8 @@ export const oids = {
   authorityKeyIdentifier: '2.5.29.35',
   extKeyUsage: '2.5.29.37',
   anyExtendedKeyUsage: '2.5.29.37.0',
+  /** An attribute of names (RFC 5280 Appendix A.1). */
+  emailAddress: '1.2.840.113549.1.9.1',
   // Key purposes (RFC 5280 §4.2.1.12).
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',

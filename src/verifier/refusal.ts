@@ -28,6 +28,7 @@ const reasons = {
   certificate_type_wrong: 'The certificate is not one of a task.',
   certificate_usage_wrong: 'The certificate is not for this usage.',
   certificate_extension_unknown: 'The certificate has a critical extension that is not understood.',
+  certificate_name_refused: 'The certificate has a name that its authority may not give.',
   certificate_expired: 'The certificate has expired.',
   certificate_not_yet_valid: 'The certificate is not valid yet.',
   authority_unknown: 'The authority that signed the certificate is not published.',
