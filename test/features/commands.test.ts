@@ -135,7 +135,7 @@ test('keys: withdrawn', async () => {
   const [first] = (await json<KeyList>('keys', 'list')).items
   const { exitCode, out } = await run('keys', 'withdraw', '--reason', 'lost', '--', first!.kid)
   expect(exitCode).toBe(0)
-  expect(out).toContain(`${first!.kid}  ES256  withdrawn`)
+  expect(out).toContain(`${first!.kid}  jwt  ES256  withdrawn`)
   expect((await json<KeyList>('keys', 'list')).items[0]).toMatchObject({
     kid: first!.kid,
     state: 'withdrawn',
