@@ -13,6 +13,7 @@ import {
 import type { Outcome, Plan, Request } from './load-plan.ts'
 import { type CpuProfile, type SelfTime, selfTimes, summed } from './self-times.ts'
 import type { World } from './world.ts'
+import { certificateRequest } from './x509/throughput.ts'
 
 /**
  * Runs each kind of load against a broker under Node's sampling profiler, and tells where its time went. Samples are taken by the
@@ -37,6 +38,10 @@ type Load = Pick<Plan, 'requests' | 'stop'>
 const kinds: Record<string, (world: World, url: string) => Promise<() => Load | Promise<Load>>> = {
   'Mints of agents': async (world, url) => {
     const requests = agentMints(await openAgents(world, url, 64))
+    return () => over(world, requests)
+  },
+  'Certificates of agents': async (world, url) => {
+    const requests = (await openAgents(world, url, 64)).map(certificateRequest)
     return () => over(world, requests)
   },
   'Mints of CI jobs, a fresh ID token each': async world => {

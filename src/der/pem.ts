@@ -29,9 +29,9 @@ export function readPem(text: string, most: number): Pem[] {
 
 /** PEM in lines of 64 characters, with a line's end after the last (RFC 7468 §2). */
 export function writePem(label: string, der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
+  const base64 = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('base64')
+  let text = `-----BEGIN ${label}-----\n`
+  // By a pattern it takes three times as long.
+  for (let at = 0; at < base64.length; at += 64) text += `${base64.slice(at, at + 64)}\n`
+  return `${text}-----END ${label}-----\n`
 }

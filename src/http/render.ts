@@ -63,12 +63,23 @@ export const tokenJson = (
   task_id: issued.taskId,
 })
 
+/** Authorities sign very many certificates, each of which comes with theirs. */
+const chainPems = new WeakMap<Buffer, string>()
+
+function chainPem(der: Buffer): string {
+  const known = chainPems.get(der)
+  if (known !== undefined) return known
+  const pem = writePem('CERTIFICATE', der)
+  chainPems.set(der, pem)
+  return pem
+}
+
 export const certificateJson = (issued: IssuedCertificate): wire.CertificateResponse => ({
   jti: issued.jti,
   serial: issued.serial,
   ...(issued.certificate && { certificate: writePem('CERTIFICATE', issued.certificate) }),
   ...(issued.pkcs12 && { pkcs12: issued.pkcs12.toString('base64') }),
-  chain: issued.chain.map(der => writePem('CERTIFICATE', der)) as [string, ...string[]],
+  chain: issued.chain.map(chainPem) as [string, ...string[]],
   expires_at: time(issued.expiresAt),
   task_id: issued.taskId,
 })

@@ -38,7 +38,7 @@ export async function throughput(world: World): Promise<Figure[]> {
 }
 
 /** Each agent has a key of its own, as it would. */
-const certificateRequest = ({ svid, taskId }: Agent): Request => ({
+export const certificateRequest = ({ svid, taskId }: Agent): Request => ({
   path: `/v1/tasks/${taskId}/credentials`,
   headers: { ...bearer(svid), 'content-type': 'application/json' },
   body: JSON.stringify({ type: 'x509', csr: csrOf(newKeyPair()), scope: 'deploy:prod', audience }),

@@ -92,9 +92,10 @@ async function sign(
   const { usages, dnsNames } = ask.certificate
   const { jti, expiresAt } = credential
   const { chain } = authority
+  const serial = serialOf(jti)
   const make = (spki: Buffer): Buffer =>
     mustIssue(deps).makerOf(authority)({
-      serial: serialOf(jti),
+      serial: Buffer.from(serial, 'hex'),
       notBefore: credential.issuedAt.getTime() - backdated,
       notAfter: expiresAt.getTime(),
       spki,
@@ -105,7 +106,7 @@ async function sign(
       task: taskFields(task, ask),
     })
   const certified = await key.certify(make, { chain, taskId: task.id })
-  return { ...certified, jti, serial: serialOf(jti).toString('hex'), chain, expiresAt, taskId: task.id }
+  return { ...certified, jti, serial, chain, expiresAt, taskId: task.id }
 }
 
 function mustIssue({ x509 }: Pick<CertificateDeps, 'x509'>): X509 {
@@ -140,8 +141,8 @@ export function makers(urls: CertificateUrls): X509['makerOf'] {
   }
 }
 
-/** The 16 bytes of the `jti`: positive, since the first bit of a UUIDv7 is 0 until the year 6429. */
-const serialOf = (jti: string): Buffer => Buffer.from(jti.replaceAll('-', ''), 'hex')
+/** The 16 bytes of the `jti`, in hexadecimal: positive, since the first bit of a UUIDv7 is 0 until the year 6429. */
+const serialOf = (jti: string): string => jti.replaceAll('-', '')
 
 const taskFields = (task: Task, { scopes, audiences }: Ask) => ({
   id: task.id,
