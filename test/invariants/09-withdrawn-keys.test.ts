@@ -16,7 +16,8 @@ it('invariant 9: whichever keys are withdrawn, on three replicas, every other to
   const { withdrawals, signers, tokens } = await monthsOfKeys(scene, 100, { withdrawals: 0.15 })
   expect(withdrawals).toBeGreaterThan(3)
   expect(signers).toBeGreaterThan(4)
-  expect(tokens).toBeGreaterThan(100)
+  // How many there are is for chance to say: a withdrawal can stop mints for minutes.
+  expect(tokens).toBeGreaterThan(20)
 })
 
 it('invariant 9: no key signed before it was published for a cache lifetime, after it was withdrawn, or for longer than its last day', async () => {
